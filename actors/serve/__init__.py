@@ -1,0 +1,1 @@
+"""Ray Serve deployments: price, dispatch and the HTTP API."""

@@ -1,0 +1,163 @@
+"""Files to models, with one clear line per mistake."""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from bessai.config.fleet import FleetConfig
+from bessai.config.profile import DeviceProfile
+from bessai.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_yaml(path: Path) -> object:
+    """Parse a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            "no such file", field=str(path), fix="check the path, or copy fleet.yaml"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot be read ({error})", field=str(path)) from None
+    except yaml.YAMLError as error:
+        line = str(error).replace("\n", " ")
+        raise ConfigError(f"is not valid YAML: {line}", field=str(path)) from None
+
+
+def parse(model: type[M], data: object, origin: str) -> M:
+    """Validate ``data``; the first mistake becomes one line that names field, value and fix.
+
+    Raises:
+        ConfigError: with the field path, e.g. ``fleet.yaml: sites[1].battery.soc_min_pct``.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise _first_mistake(model, error.errors()[0], error.error_count(), origin) from None
+
+
+def load_fleet(path: Path) -> FleetConfig:
+    """Read and check a fleet file against the profiles it names.
+
+    Raises:
+        ConfigError: one line about the first mistake.
+    """
+    fleet = parse(FleetConfig, load_yaml(path), path.name)
+    resolve_profiles(fleet)
+    return fleet
+
+
+def resolve_profiles(fleet: FleetConfig) -> dict[str, DeviceProfile]:
+    """Load each profile that the fleet names and check each site's limits against it.
+
+    Raises:
+        ConfigError: an unknown profile, or a limit outside it.
+    """
+    profiles: dict[str, DeviceProfile] = {}
+    for index, site in enumerate(fleet.sites):
+        field = f"sites[{index}]"
+        if site.profile not in profiles:
+            profiles[site.profile] = load_profile(site.profile, field=f"{field}.profile")
+        site.check_against(profiles[site.profile], field)
+    return profiles
+
+
+def registry_root() -> Path:
+    """Folder that holds ``devices/`` and ``models/``: the checkout's, or the wheel's copy."""
+    override = os.environ.get("BESSAI_REGISTRY")
+    if override:
+        return Path(override)
+    package = Path(__file__).resolve().parents[1]
+    bundled = package / "_registry"
+    return bundled if bundled.is_dir() else package.parent / "registry"
+
+
+def profile_path(name: str) -> Path:
+    """Path of a profile's YAML file; it may not exist."""
+    return registry_root() / "devices" / f"{name}.yaml"
+
+
+@cache
+def _load_profile_file(path: Path) -> DeviceProfile:
+    return parse(DeviceProfile, load_yaml(path), path.name)
+
+
+def load_profile(name: str, *, field: str = "profile") -> DeviceProfile:
+    """Load a device profile by name.
+
+    Raises:
+        ConfigError: no such profile, or the file is wrong.
+    """
+    path = profile_path(name)
+    known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(
+            "is not a known device profile",
+            field=field,
+            value=repr(name),
+            fix=f"use one of {', '.join(known)}, or add {path.parent.name}/{name}.yaml",
+        )
+    return _load_profile_file(path)
+
+
+def _first_mistake(
+    model: type[BaseModel], detail: ErrorDetails, count: int, origin: str
+) -> ConfigError:
+    field = _dotted(detail["loc"])
+    more = f" ({count - 1} more after this one)" if count > 1 else ""
+    where = f"{origin}: {field}" if field else origin
+    if detail["type"] == "extra_forbidden":
+        known = _known_fields(model, detail["loc"][:-1])
+        close = get_close_matches(str(detail["loc"][-1]), known, n=1)
+        fix = f"did you mean {close[0]!r}?" if close else f"known fields: {', '.join(known)}"
+        return ConfigError("unknown field" + more, field=where, fix=fix)
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "missing":
+        return ConfigError("is required" + more, field=where, fix="add it")
+    value = detail.get("input")
+    shown = repr(value) if isinstance(value, str | int | float | bool) or value is None else None
+    return ConfigError(message + more, field=where, value=shown)
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else (f".{part}" if text else str(part))
+    return text
+
+
+def _known_fields(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    current: type[BaseModel] = model
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = current.model_fields.get(part)
+        nested = _nested_model(field.annotation) if field is not None else None
+        if nested is None:
+            return []
+        current = nested
+    return list(current.model_fields)
+
+
+def _nested_model(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _nested_model(inner)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,116 @@
+"""One site of a fleet file."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from bessai.config.base import ConfigModel
+from bessai.config.profile import DeviceProfile
+from bessai.errors import ConfigError
+from bessai.model import SiteId, SiteLimits
+
+SITE_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+
+
+class BatteryConfig(ConfigModel):
+    """Limits of one battery; the defaults are cautious values for LFP home storage.
+
+    ``capacity_kwh`` left out takes what the device reports.
+    """
+
+    capacity_kwh: float | None = Field(default=None, gt=0)
+    max_charge_kw: float = Field(gt=0)
+    max_discharge_kw: float = Field(gt=0)
+    soc_min_pct: float = Field(default=10.0, ge=0, le=100)
+    soc_max_pct: float = Field(default=95.0, ge=0, le=100)
+    temperature_min_c: float = 0.0
+    temperature_max_c: float = 50.0
+    round_trip_efficiency_pct: float = Field(default=90.0, gt=0, le=100)
+    wear_cost_per_mwh: float = Field(default=10.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.soc_min_pct >= self.soc_max_pct:
+            raise ValueError(
+                f"soc_min_pct {self.soc_min_pct:g} must be below soc_max_pct {self.soc_max_pct:g}"
+            )
+        if self.temperature_min_c >= self.temperature_max_c:
+            raise ValueError(
+                f"temperature_min_c {self.temperature_min_c:g} must be below "
+                f"temperature_max_c {self.temperature_max_c:g}"
+            )
+        return self
+
+
+class SiteConfig(ConfigModel):
+    """One site: where its inverter is and what its battery may do."""
+
+    id: str = Field(pattern=SITE_ID_PATTERN)
+    profile: str = "huawei_sun2000"
+    host: str = Field(min_length=1)
+    port: int | None = Field(default=None, ge=1, le=65535)
+    unit_id: int = Field(default=1, ge=0, le=247)
+    battery: BatteryConfig
+    export_limit_kw: float | None = Field(default=None, ge=0)
+    import_limit_kw: float | None = Field(default=None, ge=0)
+    ramp_kw_per_s: float | None = Field(default=None, gt=0)
+    cycle_s: float = Field(default=1.0, ge=0.2, le=5.0)
+    max_age_s: float = Field(default=10.0, gt=0, le=10.0)
+    accept_no_dead_man: bool = False
+    ray_resource: str | None = None
+
+    @property
+    def site_id(self) -> SiteId:
+        """The id as its own type."""
+        return SiteId(self.id)
+
+    def limits(self) -> SiteLimits:
+        """The limits as the safety core wants them."""
+        battery = self.battery
+        peak_kw = max(battery.max_charge_kw, battery.max_discharge_kw)
+        return SiteLimits(
+            capacity_kwh=battery.capacity_kwh,
+            max_charge_kw=battery.max_charge_kw,
+            max_discharge_kw=battery.max_discharge_kw,
+            soc_min_pct=battery.soc_min_pct,
+            soc_max_pct=battery.soc_max_pct,
+            temperature_min_c=battery.temperature_min_c,
+            temperature_max_c=battery.temperature_max_c,
+            export_limit_kw=(
+                battery.max_discharge_kw if self.export_limit_kw is None else self.export_limit_kw
+            ),
+            import_limit_kw=(
+                battery.max_charge_kw if self.import_limit_kw is None else self.import_limit_kw
+            ),
+            round_trip_efficiency_pct=battery.round_trip_efficiency_pct,
+            ramp_kw_per_s=peak_kw if self.ramp_kw_per_s is None else self.ramp_kw_per_s,
+            max_age_s=self.max_age_s,
+        )
+
+    def check_against(self, profile: DeviceProfile, field: str) -> None:
+        """Refuse limits wider than the profile's.
+
+        Raises:
+            ConfigError: names the first field that is too wide.
+        """
+        allowed, battery = profile.limits, self.battery
+        upper = ("max_charge_kw", "max_discharge_kw", "soc_max_pct", "temperature_max_c")
+        for name in (*upper, "soc_min_pct", "temperature_min_c"):
+            value, limit = float(getattr(battery, name)), float(getattr(allowed, name))
+            word = "at most" if name in upper else "at least"
+            if (value > limit) if name in upper else (value < limit):
+                raise ConfigError(
+                    f"is outside what profile {profile.name} allows",
+                    field=f"{field}.battery.{name}",
+                    value=f"{value:g}",
+                    fix=f"set {word} {limit:g}",
+                )
+        if profile.dead_man is None and not self.accept_no_dead_man:
+            raise ConfigError(
+                f"profile {profile.name} has no dead-man timer on the device",
+                field=f"{field}.accept_no_dead_man",
+                value="false",
+                fix="set it to true to accept that a crash leaves the last command in force",
+            )

@@ -1,0 +1,1 @@
+"""One Modbus connection per inverter, driven by a device profile."""

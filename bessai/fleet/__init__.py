@@ -1,0 +1,1 @@
+"""Many sites as columns: state, totals, flexibility, settlement."""

@@ -1,0 +1,1 @@
+"""Price forecasts that know when they were known."""

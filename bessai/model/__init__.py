@@ -1,0 +1,43 @@
+"""Domain values: frozen, slotted, in SI-derived units, positive power = discharge/export."""
+
+from bessai.model.clock import MarketClock
+from bessai.model.forecast import QuantileForecast
+from bessai.model.ids import DISPATCH_SOURCE, CauseId, ScheduleId, SiteId
+from bessai.model.power import Bounds, Narrowing, Priority, Proposal, Setpoint
+from bessai.model.schedule import Interval, Schedule
+from bessai.model.site import (
+    AutonomyLevel,
+    Counters,
+    DurationHistogram,
+    FleetReply,
+    SiteReading,
+    SiteSnapshot,
+    SiteState,
+)
+from bessai.model.telemetry import DeviceIdentity, SiteLimits, Telemetry
+
+__all__ = [
+    "DISPATCH_SOURCE",
+    "AutonomyLevel",
+    "Bounds",
+    "CauseId",
+    "Counters",
+    "DeviceIdentity",
+    "DurationHistogram",
+    "FleetReply",
+    "Interval",
+    "MarketClock",
+    "Narrowing",
+    "Priority",
+    "Proposal",
+    "QuantileForecast",
+    "Schedule",
+    "ScheduleId",
+    "Setpoint",
+    "SiteId",
+    "SiteLimits",
+    "SiteReading",
+    "SiteSnapshot",
+    "SiteState",
+    "Telemetry",
+]

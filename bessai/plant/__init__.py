@@ -1,0 +1,1 @@
+"""The one battery model, for the simulator, the environment and back-tests."""

@@ -1,0 +1,1 @@
+"""Simulated inverters: real Modbus TCP servers driven by the plant model."""

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bessai.model import DeviceIdentity, FleetReply, SiteSnapshot, Telemetry
+from bessai.model import (
+    DeviceIdentity,
+    DispatchPlan,
+    DispatchRequest,
+    FleetReply,
+    PastPrices,
+    QuantileForecast,
+    SiteSnapshot,
+    Telemetry,
+)
 from bessai.model.outcome import ApplyOutcome
 
 
@@ -61,8 +70,33 @@ class PriceSource(Protocol):
     """Settled prices of one market node."""
 
     @property
+    def market(self) -> str:
+        """Name of the market, e.g. ``chile_cen``."""
+        ...
+
+    @property
+    def node(self) -> str:
+        """Name of the node, e.g. ``crucero_220``."""
+        ...
+
+    @property
     def currency(self) -> str:
         """ISO 4217 code."""
+        ...
+
+    @property
+    def unit(self) -> str:
+        """Unit of a price, e.g. ``USD/MWh``."""
+        ...
+
+    @property
+    def step(self) -> timedelta:
+        """Length of a settlement step."""
+        ...
+
+    @property
+    def coverage(self) -> tuple[datetime, datetime]:
+        """``[start, end)`` for which the source holds prices, aware UTC."""
         ...
 
     def prices_between(self, start: datetime, end: datetime) -> NDArray[np.float64]:
@@ -71,4 +105,28 @@ class PriceSource(Protocol):
 
     def price_at(self, moment: datetime) -> float | None:
         """The price of the step that covers ``moment``, or None where it is missing."""
+        ...
+
+
+class ForecastModel(Protocol):
+    """Quantiles of the next prices from past ones."""
+
+    async def forecast(self, past: PastPrices, horizon_steps: int) -> QuantileForecast:
+        """Forecast ``horizon_steps`` steps; the first one covers ``past.as_of``.
+
+        Raises:
+            ModelError: no usable model, or too few prices.
+        """
+        ...
+
+
+class DispatchModel(Protocol):
+    """Schedules for many sites in one call."""
+
+    async def plan(self, request: DispatchRequest) -> DispatchPlan:
+        """Plan every site of the request over the forecast's horizon.
+
+        Raises:
+            ModelError: the plan cannot be made.
+        """
         ...

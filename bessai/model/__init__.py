@@ -1,9 +1,11 @@
 """Domain values: frozen, slotted, in SI-derived units, positive power = discharge/export."""
 
 from bessai.model.clock import MarketClock
+from bessai.model.dispatch import DispatchPlan, DispatchRequest
 from bessai.model.forecast import QuantileForecast
 from bessai.model.ids import DISPATCH_SOURCE, CauseId, ScheduleId, SiteId
 from bessai.model.power import Bounds, Narrowing, Priority, Proposal, Setpoint
+from bessai.model.prices import PastPrices
 from bessai.model.schedule import Interval, Schedule
 from bessai.model.site import (
     AutonomyLevel,
@@ -23,11 +25,14 @@ __all__ = [
     "CauseId",
     "Counters",
     "DeviceIdentity",
+    "DispatchPlan",
+    "DispatchRequest",
     "DurationHistogram",
     "FleetReply",
     "Interval",
     "MarketClock",
     "Narrowing",
+    "PastPrices",
     "Priority",
     "Proposal",
     "QuantileForecast",

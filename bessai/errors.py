@@ -91,3 +91,7 @@ class ProtocolError(BessaiError):
 
 class ModelError(BessaiError):
     """A forecast or dispatch model is missing or unusable."""
+
+
+class StoreError(BessaiError):
+    """Durable state cannot be read or written now."""

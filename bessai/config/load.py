@@ -34,8 +34,7 @@ def load_yaml(path: Path) -> object:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot be read ({error})", field=str(path)) from None
     except yaml.YAMLError as error:
-        line = str(error).replace("\n", " ")
-        raise ConfigError(f"is not valid YAML: {line}", field=str(path)) from None
+        raise ConfigError(f"is not valid YAML: {_yaml_mistake(error)}", field=str(path)) from None
 
 
 def parse(model: type[M], data: object, origin: str) -> M:
@@ -47,7 +46,8 @@ def parse(model: type[M], data: object, origin: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _first_mistake(model, error.errors()[0], error.error_count(), origin) from None
+        mistakes = _mistakes(error)
+        raise _first_mistake(model, mistakes[0], len(mistakes), origin) from None
 
 
 def load_fleet(path: Path) -> FleetConfig:
@@ -86,6 +86,16 @@ def registry_root() -> Path:
     return bundled if bundled.is_dir() else package.parent / "registry"
 
 
+def data_root() -> Path:
+    """Folder of the bundled data files: the checkout's, or the wheel's copy."""
+    override = os.environ.get("BESSAI_DATA")
+    if override:
+        return Path(override)
+    package = Path(__file__).resolve().parents[1]
+    bundled = package / "_data"
+    return bundled if bundled.is_dir() else package.parent / "data"
+
+
 def profile_path(name: str) -> Path:
     """Path of a profile's YAML file; it may not exist."""
     return registry_root() / "devices" / f"{name}.yaml"
@@ -112,6 +122,20 @@ def load_profile(name: str, *, field: str = "profile") -> DeviceProfile:
             fix=f"use one of {', '.join(known)}, or add {path.parent.name}/{name}.yaml",
         )
     return _load_profile_file(path)
+
+
+def _yaml_mistake(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
+
+
+def _mistakes(error: ValidationError) -> list[ErrorDetails]:
+    """All mistakes, less the echo "too short" of a list whose items are wrong themselves."""
+    found = error.errors()
+    inner = {d["loc"][:n] for d in found for n in range(1, len(d["loc"]))}
+    return [d for d in found if d["type"] != "too_short" or d["loc"] not in inner]
 
 
 def _first_mistake(

@@ -1,0 +1,1 @@
+"""A private Ray on this machine: started, recorded and ended without touching any other."""

@@ -1,0 +1,136 @@
+"""The HTTP API and the page on Ray Serve, answering from the fleet actor."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+from typing import TypeVar, cast
+
+import ray
+from fastapi import FastAPI
+from ray import serve
+from ray.exceptions import RayError, RayTaskError
+
+from actors.errors import FleetUnavailable
+from actors.names import FLEET_ACTOR
+from actors.ray_api import Actor, deployment, find_actor
+from actors.serve.web import create_app
+from bessai import __version__
+from bessai.config.secret import api_key
+from bessai.errors import BessaiError, ConfigError
+from bessai.fleet.views import (
+    FleetView,
+    HealthCheckView,
+    HealthView,
+    HistoryView,
+    LiveView,
+    PriceView,
+    SchedulesView,
+    ScheduleView,
+    SitesView,
+    SiteView,
+    StatusView,
+    VersionView,
+)
+
+ANSWER_TIMEOUT_S = 5.0
+T = TypeVar("T")
+
+
+class RayGateway:
+    """Asks the fleet actor; implements :class:`actors.serve.gateway.FleetGateway`."""
+
+    def __init__(self) -> None:
+        self._handle: Actor | None = None
+
+    async def live(self) -> LiveView:
+        """Totals and all sites."""
+        return await self._ask(LiveView, "live")
+
+    async def status(self) -> StatusView:
+        """Versions, addresses and fallbacks."""
+        return await self._ask(StatusView, "status")
+
+    async def fleet(self) -> FleetView:
+        """Totals."""
+        return await self._ask(FleetView, "fleet")
+
+    async def sites(self) -> SitesView:
+        """All sites."""
+        return await self._ask(SitesView, "sites")
+
+    async def site(self, site_id: str) -> SiteView | None:
+        """One site, or None where there is no such site."""
+        return await self._ask_about(SiteView, "site", site_id)
+
+    async def history(self, site_id: str) -> HistoryView | None:
+        """Samples of the last market day."""
+        return await self._ask_about(HistoryView, "history", site_id)
+
+    async def schedules(self) -> SchedulesView:
+        """All plans."""
+        return await self._ask(SchedulesView, "schedules")
+
+    async def schedule(self, site_id: str) -> ScheduleView | None:
+        """The plan of one site."""
+        return await self._ask_about(ScheduleView, "schedule", site_id)
+
+    async def price(self) -> PriceView:
+        """Settled prices and the forecast."""
+        return await self._ask(PriceView, "price")
+
+    async def health(self) -> HealthView:
+        """Health of the fleet; ``down`` where none answers."""
+        try:
+            return await self._ask(HealthView, "health")
+        except FleetUnavailable as error:
+            check = HealthCheckView(name="fleet", ok=False, detail=str(error))
+            return HealthView(status="down", checks=[check])
+
+    async def version(self) -> VersionView:
+        """Versions of what runs here."""
+        python = platform.python_version()
+        return VersionView(bessai=__version__, ray=ray.__version__, python=python)
+
+    async def metrics(self) -> str:
+        """Prometheus text."""
+        return await self._ask(str, "metrics")
+
+    async def _ask(self, kind: type[T], question: str, *args: str) -> T:
+        try:
+            if self._handle is None:
+                self._handle = await asyncio.to_thread(find_actor, FLEET_ACTOR)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return cast("T", await self._handle.ask(question, *args))
+        except RayTaskError as error:
+            raise _our_error(error) from error
+        except (RayError, ValueError, TimeoutError) as error:
+            self._handle = None
+            raise FleetUnavailable(
+                "no fleet answers now", value=type(error).__name__, fix="start one with: bessai up"
+            ) from error
+
+    async def _ask_about(self, kind: type[T], question: str, site_id: str) -> T | None:
+        try:
+            return await self._ask(kind, question, site_id)
+        except ConfigError:  # the fleet has no such site
+            return None
+
+
+def _our_error(error: RayTaskError) -> Exception:
+    cause = error.cause
+    return cause if isinstance(cause, BessaiError) else error
+
+
+def build_app() -> FastAPI:
+    """The app as a replica runs it: without a key it answers this machine only."""
+    key = api_key()
+    return create_app(RayGateway(), api_key=key, loopback_only=key is None)
+
+
+class Api:
+    """Carries the FastAPI app."""
+
+
+# Each open page holds one event stream.
+app = deployment(serve.ingress(build_app)(Api), "Api", max_ongoing_requests=512)

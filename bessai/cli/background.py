@@ -1,0 +1,153 @@
+"""``bessai up`` and ``down``: a fleet in the background, on its own Ray or on a given one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from actors.local import rundir
+from actors.local.plan import RayPorts, RunPlan, clock_of
+from actors.local.ports import free_ports, require_free
+from actors.local.progress import Progress
+from bessai.cli.launch import clean_up, reclaim, start, stop
+from bessai.cli.runs import Joined, find_runs, the_run
+from bessai.cli.starting import follow_start
+from bessai.config import FleetConfig, load_fleet
+from bessai.config.legacy import apply_environment, unused_variables
+from bessai.config.paths import state_folder
+from bessai.config.secret import api_key, require_key_beyond_loopback
+from bessai.errors import BessaiError
+from bessai.markets import open_market
+
+
+def read_fleet(path: Path, console: Console) -> FleetConfig:
+    """The fleet file, with the environment applied and everything checked that can be checked.
+
+    Raises:
+        ConfigError: one line about the first mistake.
+    """
+    fleet = apply_environment(load_fleet(path))
+    require_key_beyond_loopback(fleet.api, api_key())
+    open_market(fleet.market)
+    for name, why in unused_variables():
+        console.print(f"note: {name} is set but not used: {why}", style="yellow")
+    return fleet
+
+
+def up(path: Path, address: str | None, console: Console) -> None:
+    """Start a fleet in the background.
+
+    Raises:
+        BessaiError: it cannot run; nothing of it is left.
+    """
+    fleet = read_fleet(path, console)
+    if address is not None:
+        _join(fleet, address, console)
+        return
+    port = fleet.api.port or free_ports(1)[0]
+    folder, lock = _claim(fleet.id)
+    try:
+        require_free(fleet.api.host, port, "api.port")
+    except BessaiError:
+        clean_up(folder)
+        raise
+    clock = clock_of(fleet, datetime.now(UTC))
+    plan = RunPlan(
+        fleet=fleet,
+        tied=False,
+        market_start=clock.market_start,
+        wall_start=clock.wall_start,
+        speed=clock.speed,
+        store_url=f"sqlite:///{store_path(fleet)}",
+        api_port=port,
+        ports=RayPorts.choose(),
+    )
+    run = start(folder, lock, plan)
+    try:
+        took_s = follow_start(run, console)
+    except KeyboardInterrupt:
+        console.print("\nstopping what had started ...", style="dim")
+        stop(folder)
+        raise
+    console.print(f"Fleet {fleet.id} runs after {took_s:.0f} s.", style="bold green")
+    console.print(f"  page           {plan.page_url}", style="bold", highlight=False)
+    console.print(f"  Ray dashboard  {plan.dashboard_url}", highlight=False)
+    console.print(f"  its token      cat {folder.token}", highlight=False, soft_wrap=True)
+    console.print(f"  logs           {folder.logs}", highlight=False, soft_wrap=True)
+    console.print("  look, end      bessai status | bessai sites | bessai down")
+
+
+def down(fleet_id: str | None, console: Console) -> None:
+    """End a fleet that ``up`` started, and nothing else.
+
+    Raises:
+        BessaiError: there is none, or more than one.
+    """
+    run = the_run(fleet_id, [r for r in find_runs() if r.is_background])
+    if run.joined is not None:
+        _leave(run.joined)
+    elif run.folder is not None:
+        stop(run.folder)
+    console.print(f"Fleet {run.fleet_id} is down; its inverters have their own mode again.")
+
+
+def store_path(fleet: FleetConfig) -> Path:
+    """The database of a fleet; a replay never mixes its earnings with real ones."""
+    kind = "fleet" if fleet.simulation is None else "simulation"
+    return state_folder() / f"{kind}-{fleet.id}.db"
+
+
+def _claim(fleet_id: str) -> tuple[rundir.RunDir, int]:
+    root = rundir.base_folder() / f"{rundir.UP_PREFIX}{fleet_id}"
+    if root.exists():
+        folder = rundir.RunDir(root)
+        lock = rundir.take_lock(folder)
+        if lock is None:
+            raise BessaiError(
+                "this fleet runs already", field="id", value=fleet_id, fix="see: bessai status"
+            )
+        reclaim(folder)
+        rundir.remove(folder)
+    return rundir.create(rundir.UP_PREFIX, fleet_id)
+
+
+def _join(fleet: FleetConfig, address: str, console: Console) -> None:
+    import ray  # noqa: PLC0415  only this path needs it in the command's own process
+
+    from actors.deploy import deploy, wait_for_first_cycles  # noqa: PLC0415
+    from actors.names import NAMESPACE  # noqa: PLC0415
+
+    try:
+        context = ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise BessaiError(
+            f"cannot join this Ray: {line}", field="--address", value=address, fix="check it"
+        ) from None
+
+    def tell(step: Progress) -> None:
+        console.print(f"{step.text} {step.done}/{step.of}" if step.of else step.text)
+
+    url = f"http://{context.dashboard_url}" if context.dashboard_url else None
+    clock = clock_of(fleet, datetime.now(UTC))
+    deploy(fleet, clock, f"sqlite:///{store_path(fleet)}", dashboard_url=url, tell=tell)
+    wait_for_first_cycles(fleet, tell)
+    host = "127.0.0.1" if not fleet.api.is_loopback else fleet.api.host
+    Joined(address=address, page_url=f"http://{host}:{fleet.api.port}", fleet=fleet).save()
+    console.print(f"Fleet {fleet.id} runs on {address}.", style="bold green")
+
+
+def _leave(joined: Joined) -> None:
+    import ray  # noqa: PLC0415
+
+    from actors.deploy import undeploy  # noqa: PLC0415
+    from actors.names import NAMESPACE  # noqa: PLC0415
+
+    try:
+        ray.init(address=joined.address, namespace=NAMESPACE, log_to_driver=False)
+        undeploy(joined.fleet)
+    except ConnectionError:
+        pass  # that Ray is gone, and the fleet with it
+    Joined.path(joined.fleet.id).unlink(missing_ok=True)

@@ -1,0 +1,87 @@
+"""The HTTP API as the command line reads it."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from bessai.config.secret import api_key
+from bessai.errors import BessaiError
+from bessai.fleet.views import (
+    FleetView,
+    HealthView,
+    ProblemView,
+    SchedulesView,
+    ScheduleView,
+    SitesView,
+    SiteView,
+    StatusView,
+)
+
+M = TypeVar("M", bound=BaseModel)
+TIMEOUT_S = 6.0
+
+
+class ApiClient:
+    """Reads one fleet's API; use as a context manager."""
+
+    def __init__(self, url: str) -> None:
+        key = api_key()
+        headers = {"X-API-Key": key} if key else {}
+        self._url = url
+        # A proxy of the environment must not see the key, and loopback needs none.
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+
+    def __enter__(self) -> ApiClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def status(self) -> StatusView:
+        """Versions, addresses and fallbacks."""
+        return self._get(StatusView, "/api/v1/status")
+
+    def health(self) -> HealthView:
+        """Health of each part."""
+        return self._get(HealthView, "/api/v1/health", also=(503,))
+
+    def fleet(self) -> FleetView:
+        """Totals."""
+        return self._get(FleetView, "/api/v1/fleet")
+
+    def sites(self) -> SitesView:
+        """All sites."""
+        return self._get(SitesView, "/api/v1/sites")
+
+    def site(self, site_id: str) -> SiteView:
+        """One site."""
+        return self._get(SiteView, f"/api/v1/sites/{site_id}")
+
+    def schedule(self, site_id: str) -> ScheduleView | None:
+        """The plan of a site, or None before the first."""
+        found = self._get(SchedulesView, "/api/v1/schedule")
+        return next((s for s in found.schedules if s.site_id == site_id), None)
+
+    def _get(self, kind: type[M], path: str, also: tuple[int, ...] = ()) -> M:
+        try:
+            response = self._http.get(path)
+        except httpx.HTTPError as error:
+            raise BessaiError(
+                f"the API does not answer ({type(error).__name__})",
+                field=self._url,
+                fix="check that the fleet runs: bessai up FLEET.yaml",
+            ) from None
+        try:
+            if response.status_code == httpx.codes.OK or response.status_code in also:
+                return kind.model_validate_json(response.content)
+            problem = ProblemView.model_validate_json(response.content)
+        except ValidationError:
+            raise BessaiError(
+                "something else than a BESSAI API answers",
+                field=self._url,
+                value=f"HTTP {response.status_code}",
+            ) from None
+        raise BessaiError(problem.error, field=problem.field, fix=problem.fix)

@@ -1,0 +1,95 @@
+"""Tables for the terminal; what is not known is a dash, never a zero."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from bessai.fleet.views import FleetView, SitesView, SiteView
+from bessai.model import SiteState
+
+DASH = "\u2013"
+_STATE_STYLE = {
+    SiteState.RUNNING: "green",
+    SiteState.HOLDING: "cyan",
+    SiteState.STARTING: "yellow",
+    SiteState.FAULT: "bold red",
+    SiteState.UNREACHABLE: "bold red",
+    SiteState.SILENT: "bold red",
+    SiteState.STOPPED: "dim",
+}
+
+
+def number(value: float | None, unit: str = "", digits: int = 1, *, sign: bool = False) -> str:
+    """A number with its unit, or a dash."""
+    if value is None:
+        return DASH
+    rounded = round(value, digits) + 0.0  # never "-0.0"
+    text = f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
+    return f"{text} {unit}".rstrip()
+
+
+def soc_bar(soc_pct: float | None, width: int = 8) -> Text:
+    """State of charge as a bar and a number."""
+    if soc_pct is None:
+        return Text(DASH)
+    filled = round(soc_pct / 100 * width)
+    colour = "green" if soc_pct >= 25 else "yellow"
+    bar = Text("█" * filled, style=colour)
+    return bar.append("░" * (width - filled), style="dim").append(f" {soc_pct:5.1f} %", style="")
+
+
+def market_time(moment: datetime) -> str:
+    """Market time, as the market's own day reads in UTC."""
+    return moment.strftime("%a %Y-%m-%d %H:%M UTC")
+
+
+def headline(fleet: FleetView) -> Text:
+    """One line about the whole fleet."""
+    clock, earnings = fleet.clock, fleet.earnings
+    text = Text(market_time(clock.market_now), style="bold")
+    if clock.simulated:
+        text.append(f"  x{clock.speed:g}", style="magenta")
+    text.append(f"   price {number(fleet.price_now, fleet.price_unit)}")
+    text.append(f"   fleet {number(fleet.active_power_kw, 'kW', sign=True)}")
+    text.append(f"   SoC {number(fleet.soc_pct, '%')}")
+    text.append(f"   earned {number(earnings.amount, earnings.currency, 4)}", style="bold green")
+    if fleet.plan_error:
+        text.append(f"\nno new plan: {fleet.plan_error}", style="red")
+    return text
+
+
+def sites_table(fleet: FleetView, sites: SitesView) -> Table:
+    """One row per site."""
+    table = Table(expand=True, pad_edge=False, header_style="bold")
+    table.add_column("site", no_wrap=True)
+    table.add_column("state", no_wrap=True)
+    table.add_column("SoC", no_wrap=True)
+    table.add_column("power kW", justify="right", no_wrap=True)
+    table.add_column(fleet.price_unit, justify="right", no_wrap=True)
+    table.add_column("why this setpoint", ratio=1)
+    table.add_column(f"earned {fleet.earnings.currency}", justify="right", no_wrap=True)
+    for site in sites.sites:
+        table.add_row(*_row(site, fleet.price_now))
+    return table
+
+
+def _row(site: SiteView, price: float | None) -> tuple[RenderableType, ...]:
+    why = Text(site.error, style="red") if site.error else Text(site.setpoint_reason or DASH)
+    return (
+        site.site_id,
+        Text(site.state.value, style=_STATE_STYLE[site.state]),
+        soc_bar(site.soc_pct),
+        number(site.active_power_kw, digits=2, sign=True),
+        number(price),
+        why,
+        number(site.earnings.amount, digits=4),
+    )
+
+
+def fleet_screen(fleet: FleetView, sites: SitesView, footer: str = "") -> Group:
+    """Headline, table and footer."""
+    return Group(headline(fleet), sites_table(fleet, sites), Text(footer, style="dim"))

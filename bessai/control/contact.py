@@ -1,0 +1,146 @@
+"""The device as the loop sees it: connected or not, read or not; errors become state."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from bessai.control.clocks import Clocks
+from bessai.control.counters import Tally
+from bessai.control.journal import Journal
+from bessai.control.ledger import WriteKind
+from bessai.control.link import Backoff, Link
+from bessai.errors import DeviceError, DeviceTimeout
+from bessai.model import Telemetry
+from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
+from bessai.ports import SiteDevice
+from bessai.units import MonotonicS
+
+CONNECT_DEADLINE_S: Final = 20.0
+RELEASE_ATTEMPTS: Final = 3
+RELEASE_DEADLINE_S: Final = 5.0
+
+
+class Contact:
+    """Keeps one connection, tries again after a loss, and counts what fails.
+
+    Attributes:
+        link: Whether the device is connected, and why not.
+        read_error: Why the last read failed on a live connection, or None.
+    """
+
+    def __init__(
+        self,
+        device: SiteDevice,
+        address: str,
+        backoff: Backoff,
+        clocks: Clocks,
+        tally: Tally,
+        journal: Journal,
+    ) -> None:
+        self._device = device
+        self._address = address
+        self._backoff = backoff
+        self._clocks = clocks
+        self._tally = tally
+        self._journal = journal
+        self._failing_since: MonotonicS | None = None
+        self.link = Link()
+        self.read_error: str | None = None
+
+    async def connect_if_due(self) -> None:
+        """Try to connect where there is no connection and the wait is over."""
+        if not self.link.due(self._clocks.now()):
+            return
+        try:
+            async with asyncio.timeout(CONNECT_DEADLINE_S):
+                identity = await self._device.connect()
+        except TimeoutError:
+            await self.drop(f"no connection within {CONNECT_DEADLINE_S:g} s")
+        except DeviceError as error:
+            await self.drop(str(error))
+        else:
+            self.link = self.link.gained()
+            self._tally.reconnects += self.link.established > 1
+            self._failing_since = None
+            self._journal.note("inverter unreachable", None)
+            self._journal.event("inverter connected", model=identity.model, address=self._address)
+
+    async def read(self, deadline_s: float) -> Telemetry | None:
+        """Read once; None where it failed, and then ``link`` or ``read_error`` says why.
+
+        A lost connection, or reads that fail for ``deadline_s``, end in a new connection.
+        """
+        try:
+            async with asyncio.timeout(deadline_s):
+                telemetry = await self._device.read_telemetry()
+        except TimeoutError:
+            await self._lost(f"no complete read within {deadline_s:g} s")
+        except DeviceTimeout as error:
+            await self._lost(str(error))
+        except DeviceError as error:
+            await self._failed(str(error), deadline_s)
+        else:
+            self._failing_since, self.read_error = None, None
+            self._journal.note("read failed", None)
+            return telemetry
+        return None
+
+    async def apply(self, power_kw: float) -> ApplyOutcome:
+        """Write a command; errors of the device are outcomes too."""
+        try:
+            return await self._device.apply_power(power_kw)
+        except DeviceError as error:
+            return Rejected(str(error))
+
+    async def release(self) -> None:
+        """Give the device back to its own mode, several times if need be, and close."""
+        for _ in range(RELEASE_ATTEMPTS if self.link.connected else 0):
+            problem = await self._release_once()
+            self._journal.note("inverter not released", problem)
+            if problem is None:
+                break
+        await self._device.close()
+        self.link = Link(established=self.link.established)
+
+    async def drop(self, cause: str) -> None:
+        """Close the connection and plan the next attempt."""
+        await self._device.close()
+        low, high = self._backoff.min_s, self._backoff.max_s
+        prefix = "" if self._address in cause else f"{self._address}: "
+        text = f"{prefix}{cause}; trying again every {low:g} to {high:g} s"
+        self.link = self.link.lost(text, self._clocks.now(), self._backoff, self._clocks.jitter())
+        self.read_error = None
+        self._journal.note("inverter unreachable", text)
+
+    async def _lost(self, cause: str) -> None:
+        self._tally.read_failures += 1
+        await self.drop(cause)
+
+    async def _failed(self, cause: str, deadline_s: float) -> None:
+        now = self._clocks.now()
+        self._tally.read_failures += 1
+        since = now if self._failing_since is None else self._failing_since
+        self._failing_since = since
+        if now - since > deadline_s:
+            await self.drop(cause)
+            return
+        self.read_error = f"read failed: {cause}; trying again in the next cycle"
+        self._journal.note("read failed", cause)
+
+    async def _release_once(self) -> str | None:
+        try:
+            async with asyncio.timeout(RELEASE_DEADLINE_S):
+                outcome = await self._device.release()
+        except TimeoutError:
+            return f"no answer within {RELEASE_DEADLINE_S:g} s"
+        except DeviceError as error:
+            return str(error)
+        match outcome:
+            case Applied():
+                self._tally.wrote(WriteKind.RELEASE, outcome.writes)
+                return None
+            case PartiallyApplied():
+                return f"{outcome.failed_point}: {outcome.error}"
+            case Rejected():
+                return outcome.error

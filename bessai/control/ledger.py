@@ -1,0 +1,160 @@
+"""Whether to write: little, but at once where safety asks, and before the dead-man ends.
+
+The ledger knows what this site wrote last, so it also knows when somebody else wrote.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from bessai.control.clocks import NEVER
+from bessai.model import Bounds, Telemetry
+from bessai.units import MonotonicS
+
+DEAD_BAND_SHARE: Final = 0.005
+"""Changes below this share of the peak power are not worth a write."""
+
+CONTAINED_KW: Final = 1e-6
+"""Rounding that still counts as inside the envelope."""
+
+REWRITE_GAP_S: Final = 10.0
+"""A device that keeps dropping our command (a full LUNA2000 leaves forced mode by itself,
+evcc issue 17692) is asked again this often, not every cycle."""
+
+RETRY_MAX_S: Final = 10.0
+"""Longest wait between attempts of a write that the device refuses."""
+
+
+class WriteKind(StrEnum):
+    """Why a command was written; the ``kind`` label of the metric."""
+
+    CHANGE = "change"
+    RENEW = "renew"
+    SAFETY = "safety"
+    EXTERNAL = "external"
+    RELEASE = "release"
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A command to send in this cycle."""
+
+    power_kw: float
+    kind: WriteKind
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What is known about the command in force.
+
+    Attributes:
+        written_kw: Last power that was written and read back, or None where unknown.
+        written_at: Control time of that write.
+        external_at: Control time of the last write that answered an external change.
+        failures: Failed writes in a row.
+        retry_at: Control time before which a failed write is not repeated.
+        quarrel: The last read showed another command than ours.
+        held_kw: That foreign command, or None where the device holds no forced command.
+    """
+
+    written_kw: float | None = None
+    written_at: MonotonicS = NEVER
+    external_at: MonotonicS = NEVER
+    failures: int = 0
+    retry_at: MonotonicS = NEVER
+    quarrel: bool = False
+    held_kw: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRules:
+    """Static part: peak power of the site and the device's dead-man, or None without one."""
+
+    peak_kw: float
+    dead_man_s: float | None
+
+    @property
+    def dead_band_kw(self) -> float:
+        """Smallest change that is written."""
+        return DEAD_BAND_SHARE * self.peak_kw
+
+
+def is_external(ledger: Ledger, telemetry: Telemetry | None, rules: WriteRules) -> bool:
+    """Whether the device holds another command than the one written last.
+
+    Only a read that began after the write can tell. None in ``commanded_kw`` is a change too:
+    somebody released the device, or its dead-man ended.
+    """
+    if telemetry is None or ledger.written_kw is None:
+        return False
+    if telemetry.measured_at <= ledger.written_at:
+        return False
+    held = telemetry.commanded_kw
+    return held is None or not abs(held - ledger.written_kw) <= rules.dead_band_kw
+
+
+def decide_write(
+    ledger: Ledger,
+    target_kw: float,
+    allowed: Bounds,
+    now: MonotonicS,
+    rules: WriteRules,
+) -> Write | None:
+    """The write of this cycle, or None; the first reason that applies names its kind.
+
+    Call :func:`observe` before, so that a foreign command counts.
+    """
+    kind = _kind(ledger, target_kw, allowed, now, rules)
+    if kind is None or (now < ledger.retry_at and kind is not WriteKind.SAFETY):
+        return None
+    return Write(target_kw, kind)
+
+
+def observe(ledger: Ledger, telemetry: Telemetry | None, rules: WriteRules) -> Ledger:
+    """Take note of what the read said about the command in force."""
+    external = is_external(ledger, telemetry, rules)
+    held = telemetry.commanded_kw if external and telemetry is not None else None
+    return replace(ledger, quarrel=external, held_kw=held)
+
+
+def after_success(ledger: Ledger, write: Write, now: MonotonicS) -> Ledger:
+    """The ledger after a write that reads back."""
+    external_at = now if write.kind is WriteKind.EXTERNAL else ledger.external_at
+    return Ledger(write.power_kw, now, external_at)
+
+
+def after_failure(ledger: Ledger, now: MonotonicS, *, partial: bool) -> Ledger:
+    """The ledger after a refused write; a partial one leaves the command in force unknown."""
+    wait_s = min(2.0 ** min(ledger.failures, 8), RETRY_MAX_S)
+    return replace(
+        ledger,
+        written_kw=None if partial else ledger.written_kw,
+        failures=ledger.failures + 1,
+        retry_at=MonotonicS(now + wait_s),
+    )
+
+
+def _kind(
+    ledger: Ledger, target_kw: float, allowed: Bounds, now: MonotonicS, rules: WriteRules
+) -> WriteKind | None:
+    written = ledger.written_kw
+    if written is None:
+        return WriteKind.CHANGE
+    in_force = (written,) if ledger.held_kw is None else (written, ledger.held_kw)
+    if not all(allowed.contains(power, tolerance_kw=CONTAINED_KW) for power in in_force):
+        return WriteKind.SAFETY
+    if ledger.quarrel and now - ledger.external_at >= REWRITE_GAP_S:
+        return WriteKind.EXTERNAL
+    if _is_change(written, target_kw, rules):
+        return WriteKind.CHANGE
+    if rules.dead_man_s is not None and now - ledger.written_at >= rules.dead_man_s / 2:
+        return WriteKind.RENEW
+    return None
+
+
+def _is_change(written_kw: float, target_kw: float, rules: WriteRules) -> bool:
+    """Beyond the dead-band, or a stop or start of the battery: 0 kW is always exact."""
+    to_or_from_rest = (written_kw == 0.0) != (target_kw == 0.0)
+    return to_or_from_rest or abs(target_kw - written_kw) > rules.dead_band_kw

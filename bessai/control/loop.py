@@ -1,0 +1,209 @@
+"""The thin driver of one site: read, decide, write, tell; every second, for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from datetime import datetime, timedelta
+from typing import Final
+
+from bessai.config.profile import Connection
+from bessai.config.site import SiteConfig
+from bessai.control.clocks import Clocks
+from bessai.control.contact import Contact
+from bessai.control.counters import Tally
+from bessai.control.journal import Journal
+from bessai.control.ledger import Write
+from bessai.control.link import Backoff
+from bessai.control.pace import next_tick
+from bessai.control.record import Record, external_text, reading, record
+from bessai.control.step import (
+    ControlState,
+    CycleInput,
+    Decision,
+    SiteRules,
+    decide,
+    settle,
+)
+from bessai.control.uplink import FAREWELL_TIMEOUT_S, Reporter
+from bessai.model import MarketClock, SiteSnapshot, SiteState
+from bessai.model.outcome import Applied, PartiallyApplied, Rejected
+from bessai.ports import SiteDevice, Uplink
+from bessai.units import MonotonicS
+
+STOP_WAIT_S: Final = 5.0
+"""Longest wait for a running cycle before the device is released anyway."""
+
+FAULTS_BEFORE_RECONNECT: Final = 3
+
+
+class SiteLoop:
+    """Runs one site until it is stopped; safe to construct anywhere, starts nothing by itself.
+
+    Args:
+        site: The site's part of the fleet file.
+        device: Its inverter.
+        uplink: Its way to the fleet.
+        clock: Market time.
+        dead_man_s: The device's own timer in real seconds, or None where it has none.
+        connection: How the device family likes to be connected; of the profile.
+        clocks: Control and wall time.
+    """
+
+    def __init__(  # noqa: PLR0913 - called at one place, the composition root
+        self,
+        site: SiteConfig,
+        device: SiteDevice,
+        uplink: Uplink,
+        clock: MarketClock,
+        *,
+        dead_man_s: float | None,
+        connection: Connection | None = None,
+        clocks: Clocks | None = None,
+    ) -> None:
+        family = connection or Connection()
+        self._site = site
+        self._rules = SiteRules(site.limits(), site.cycle_s, clock.speed, dead_man_s)
+        self._clock = clock
+        self._clocks = clocks or Clocks()
+        self._tally = Tally()
+        self._journal = Journal(site.site_id)
+        address = f"{site.host}:{site.port or family.default_port}"
+        backoff = Backoff(family.reconnect_min_s, family.reconnect_max_s)
+        self._contact = Contact(device, address, backoff, self._clocks, self._tally, self._journal)
+        self._reporter = Reporter(
+            site.site_id, uplink, self.snapshot, self._clocks.now, self._journal
+        )
+        self._control = ControlState()
+        self._record = Record()
+        self._sequence = 0
+        self._faults = 0
+        self._stopping = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def state(self) -> SiteState:
+        """Where the site stands."""
+        return self._record.state
+
+    async def run(self) -> None:
+        """Run cycles at a fixed rate until :meth:`stop` or cancellation."""
+        self._idle.clear()
+        reports = asyncio.create_task(self._reporter.run(self._rules.cycle_s))
+        try:
+            tick = self._clocks.now()
+            while not self._stopping.is_set():
+                await self._guarded_cycle()
+                self._reporter.wake()
+                tick = next_tick(tick, self._clocks.now(), self._rules.cycle_s)
+                await self._wait_until(tick)
+        finally:
+            reports.cancel()
+            await asyncio.gather(reports, return_exceptions=True)
+            self._idle.set()
+
+    async def stop(self) -> None:
+        """End the cycles, give the device back to its own mode, close it and say goodbye."""
+        self._stopping.set()
+        try:
+            async with asyncio.timeout(STOP_WAIT_S):
+                await self._idle.wait()
+        except TimeoutError:
+            self._journal.event("cycle still busy at stop")
+        await self._contact.release()
+        self._control = ControlState()
+        self._record = Record(state=SiteState.STOPPED)
+        await self._reporter.report(FAREWELL_TIMEOUT_S)
+
+    def snapshot(self) -> SiteSnapshot:
+        """What the site tells the fleet now; ages are those of this moment."""
+        now, wall, last = self._clocks.now(), self._clocks.wall(), self._record
+        seen = last.telemetry
+        fresh = None if seen is None else reading(seen, self._rules.limits, now)
+        age_s = 0.0 if fresh is None else fresh.age_s
+        self._sequence += 1
+        return SiteSnapshot(
+            site_id=self._site.site_id,
+            sequence=self._sequence,
+            reported_at=wall,
+            market_at=self._clock.market_at(wall - timedelta(seconds=age_s)),
+            state=last.state,
+            autonomy=last.autonomy,
+            reading=fresh,
+            setpoint=last.setpoint,
+            envelope=last.envelope,
+            narrowings=last.narrowings,
+            error=last.error,
+            schedule_age_s=self._schedule_age_s(self._clock.market_at(wall)),
+            counters=self._tally.counters(),
+            pid=os.getpid(),
+        )
+
+    async def _guarded_cycle(self) -> None:
+        try:
+            await self._contact.connect_if_due()
+            started = self._clocks.now()
+            await self._cycle()
+            self._tally.cycle(self._clocks.now() - started, self._rules.cycle_s)
+            self._faults = 0
+        except Exception as error:  # noqa: BLE001 - a bug in one cycle must not end the site
+            await self._fault(error)
+        else:
+            self._journal.change("state", self.state.value)
+
+    async def _cycle(self) -> None:
+        telemetry = None
+        if self._contact.link.connected:
+            telemetry = await self._contact.read(self._rules.limits.max_age_s)
+        if not self._contact.link.connected:
+            self._control = ControlState()
+        now = self._clocks.now()
+        market_now = self._clock.market_at(self._clocks.wall())
+        cycle = CycleInput(now, market_now, telemetry, self._reporter.orders)
+        self._control, decision = decide(self._control, self._rules, cycle)
+        self._count(decision)
+        if decision.write is not None and self._contact.link.connected:
+            await self._write(decision.write)
+        link, problem = self._contact.link, self._contact.read_error
+        self._record = record(link, decision, self._control, telemetry, problem)
+
+    async def _write(self, write: Write) -> None:
+        outcome = await self._contact.apply(write.power_kw)
+        self._control = settle(self._control, write, outcome, self._clocks.now())
+        match outcome:
+            case Applied() | PartiallyApplied():
+                self._tally.wrote(write.kind, outcome.writes)
+            case Rejected():
+                pass
+        self._tally.write_failures += not isinstance(outcome, Applied)
+        self._journal.note("command not accepted", self._control.write_error)
+
+    def _count(self, decision: Decision) -> None:
+        self._tally.blocked(*decision.blocked)
+        self._tally.verify_failures += decision.effect_failed
+        foreign = external_text(self._control) if self._control.ledger.quarrel else None
+        self._journal.note("external change", foreign)
+        waits = self._control.effect.failed
+        self._journal.note("battery does not follow", "power is off its command" if waits else None)
+        self._journal.change("autonomy", decision.autonomy.value)
+
+    async def _fault(self, error: Exception) -> None:
+        self._faults += 1
+        self._tally.blocked("internal_fault")
+        self._journal.crash(error)
+        text = f"internal fault: {type(error).__name__}: {error}; the next cycle goes on"
+        self._record = Record(state=SiteState.FAULT, error=text)
+        if self._faults >= FAULTS_BEFORE_RECONNECT and self._contact.link.connected:
+            await self._contact.drop(text)
+
+    async def _wait_until(self, tick: MonotonicS) -> None:
+        try:
+            async with asyncio.timeout(tick - self._clocks.now()):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _schedule_age_s(self, market_now: datetime) -> float | None:
+        schedule = self._reporter.orders.schedule
+        return None if schedule is None else (market_now - schedule.issued_at).total_seconds()

@@ -1,0 +1,99 @@
+"""What a simulator process is told: a JSON file, checked before a port is opened."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from bessai.config.base import ConfigModel
+from bessai.config.load import parse
+from bessai.config.site import SITE_ID_PATTERN
+from bessai.errors import ConfigError
+from bessai.model import MarketClock, SiteId
+
+
+class Fault(StrEnum):
+    """What can be made to go wrong with one inverter.
+
+    ``dead`` closes listener and connections, ``hang`` accepts and never answers, ``busy`` answers
+    exception 6, ``garbage`` sends invalid markers for measured values, ``meter_offline`` is the
+    backup-box case; ``none`` heals.
+    """
+
+    NONE = "none"
+    DEAD = "dead"
+    HANG = "hang"
+    BUSY = "busy"
+    GARBAGE = "garbage"
+    METER_OFFLINE = "meter_offline"
+
+
+class ClockSpec(ConfigModel):
+    """Market time of the simulation, as :class:`bessai.model.MarketClock` has it."""
+
+    market_start: AwareDatetime
+    wall_start: AwareDatetime
+    speed: float = Field(gt=0)
+
+    def to_clock(self) -> MarketClock:
+        """The clock as a domain value."""
+        return MarketClock(self.market_start, self.wall_start, self.speed)
+
+    @classmethod
+    def from_clock(cls, clock: MarketClock) -> ClockSpec:
+        """The wire form of a clock."""
+        return cls(market_start=clock.market_start, wall_start=clock.wall_start, speed=clock.speed)
+
+
+class InverterSpec(ConfigModel):
+    """One simulated inverter with its battery; port 0 takes a free one."""
+
+    site_id: str = Field(pattern=SITE_ID_PATTERN)
+    port: int = Field(default=0, ge=0, le=65535)
+    unit_id: int = Field(default=1, ge=0, le=247)
+    profile: str = "huawei_sun2000"
+    capacity_kwh: float = Field(gt=0)
+    max_charge_kw: float = Field(gt=0)
+    max_discharge_kw: float = Field(gt=0)
+    soc_pct: float = Field(default=50.0, ge=0, le=100)
+    ambient_c: float = Field(default=20.0, ge=-40, le=70)
+    round_trip_efficiency_pct: float = Field(default=90.0, gt=0, le=100)
+
+    @property
+    def id(self) -> SiteId:
+        """The site id as its own type."""
+        return SiteId(self.site_id)
+
+
+class SimSpec(ConfigModel):
+    """A whole simulator process."""
+
+    clock: ClockSpec
+    inverters: tuple[InverterSpec, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        ids = [inverter.site_id for inverter in self.inverters]
+        ports = [str(inverter.port) for inverter in self.inverters if inverter.port]
+        for name, values in (("site_id", ids), ("port", ports)):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"{name} {', '.join(twice)} is used twice; give each its own")
+        return self
+
+
+def load_spec(path: Path) -> SimSpec:
+    """Read a spec file.
+
+    Raises:
+        ConfigError: one line about the first mistake.
+    """
+    try:
+        data: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot be read as JSON ({error})", field=str(path)) from None
+    return parse(SimSpec, data, path.name)

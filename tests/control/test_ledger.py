@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bessai.control.ledger import (
+    Ledger,
+    Write,
+    WriteKind,
+    WriteRules,
+    after_failure,
+    after_success,
+    decide_write,
+    observe,
+)
+from bessai.model import Bounds
+from bessai.units import MonotonicS
+from tests.support.site_values import telemetry_at
+
+RULES = WriteRules(peak_kw=5.0, dead_man_s=120.0)
+OPEN = Bounds(-5.0, 5.0)
+AT_100 = MonotonicS(100.0)
+WROTE_2 = Ledger(written_kw=2.0, written_at=AT_100)
+WROTE_0 = Ledger(written_kw=0.0, written_at=AT_100)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "target", "allowed", "now", "kind"),
+    [
+        (Ledger(), 0.0, OPEN, 100, "change"),
+        (WROTE_2, 2.0, OPEN, 101, None),
+        (WROTE_2, 2.024, OPEN, 101, None),
+        (WROTE_2, 2.026, OPEN, 101, "change"),
+        (WROTE_2, 0.0, OPEN, 101, "change"),
+        (WROTE_0, 0.001, OPEN, 101, "change"),
+        (WROTE_2, 1.99, Bounds(-5, 1.99), 101, "safety"),
+        (WROTE_2, 2.0, OPEN, 159.9, None),
+        (WROTE_2, 2.0, OPEN, 160, "renew"),
+        (WROTE_0, 0.0, Bounds(0, 0), 160, "renew"),
+        (WROTE_2, 0.0, Bounds(0, 0), 160, "safety"),
+    ],
+)
+def test_when_a_command_is_written(
+    ledger: Ledger, target: float, allowed: Bounds, now: float, kind: str | None
+) -> None:
+    write = decide_write(ledger, target, allowed, MonotonicS(now), RULES)
+    assert (None if write is None else write.kind) == kind
+    assert write is None or write.power_kw == target
+
+
+def test_without_a_dead_man_nothing_is_renewed() -> None:
+    rules = WriteRules(peak_kw=5.0, dead_man_s=None)
+    assert decide_write(WROTE_2, 2.0, OPEN, MonotonicS(9999.0), rules) is None
+
+
+@pytest.mark.parametrize(
+    ("held", "read_at", "external"),
+    [
+        (2.0, 101, False),
+        (1.999, 101, False),
+        (1.0, 101, True),
+        (None, 101, True),
+        (1.0, 100, False),
+    ],
+)
+def test_a_foreign_command_is_seen_by_a_read_after_the_write(
+    held: float | None, read_at: float, external: bool
+) -> None:
+    seen = observe(WROTE_2, telemetry_at(read_at, commanded_kw=held), RULES)
+    assert seen.quarrel is external
+    write = decide_write(seen, 2.0, OPEN, MonotonicS(101.0), RULES)
+    assert write == (Write(2.0, WriteKind.EXTERNAL) if external else None)
+
+
+def test_a_device_that_drops_commands_is_not_asked_every_cycle() -> None:
+    ledger, writes = WROTE_2, []
+    for second in range(101, 131):
+        now = MonotonicS(float(second))
+        ledger = observe(ledger, telemetry_at(second, commanded_kw=None), RULES)
+        write = decide_write(ledger, 2.0, OPEN, now, RULES)
+        if write is not None:
+            writes.append(second)
+            ledger = after_success(ledger, write, MonotonicS(now - 0.5))
+    assert writes == [101, 111, 121]
+
+
+def test_a_foreign_command_outside_the_envelope_is_undone_at_once() -> None:
+    seen = observe(WROTE_0, telemetry_at(101.0, commanded_kw=4.0), RULES)
+    for _ in range(2):
+        write = decide_write(seen, 0.0, Bounds(-5.0, 1.0), MonotonicS(101.0), RULES)
+        assert write == Write(0.0, WriteKind.SAFETY)
+        seen = observe(
+            after_success(seen, write, MonotonicS(100.5)),
+            telemetry_at(101.0, commanded_kw=4.0),
+            RULES,
+        )
+
+
+def test_a_command_that_is_no_number_counts_as_unsafe() -> None:
+    seen = observe(WROTE_2, telemetry_at(101.0, commanded_kw=float("nan")), RULES)
+    write = decide_write(seen, 2.0, OPEN, MonotonicS(101.0), RULES)
+    assert write == Write(2.0, WriteKind.SAFETY)
+
+
+def test_a_refused_write_waits_longer_each_time_but_safety_does_not() -> None:
+    ledger, waits = WROTE_2, []
+    for _ in range(6):
+        ledger = after_failure(ledger, AT_100, partial=False)
+        waits.append(ledger.retry_at - AT_100)
+    assert waits == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0]
+    assert ledger.written_kw == 2.0
+    for _ in range(2000):
+        ledger = after_failure(ledger, AT_100, partial=False)
+    assert decide_write(ledger, 4.0, OPEN, MonotonicS(109.0), RULES) is None
+    assert decide_write(ledger, 4.0, OPEN, MonotonicS(110.0), RULES) is not None
+    assert decide_write(ledger, 0.0, Bounds(0, 0), MonotonicS(109.0), RULES) is not None
+
+
+def test_after_a_partial_write_the_command_in_force_is_unknown() -> None:
+    assert after_failure(WROTE_2, AT_100, partial=True).written_kw is None
+
+
+@given(st.floats(-5, 5), st.floats(-5, 0), st.floats(0, 5), st.floats(100, 400))
+def test_what_stays_in_force_is_allowed_and_near_the_target(
+    written: float, low: float, high: float, now: float
+) -> None:
+    ledger, allowed = Ledger(written_kw=written, written_at=AT_100), Bounds(low, high)
+    target = allowed.clamp(written)
+    if decide_write(ledger, target, allowed, MonotonicS(now), RULES) is None:
+        assert allowed.contains(written, tolerance_kw=1e-6)
+        assert now - 100 < 60

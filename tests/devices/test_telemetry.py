@@ -1,0 +1,65 @@
+"""Decoding a register image into Telemetry, without any device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from bessai.config import load_profile
+from bessai.devices.codec import RegisterImage
+from bessai.devices.telemetry import to_telemetry
+from bessai.model import SiteId, Telemetry
+from bessai.units import MonotonicS
+
+
+def telemetry_of(words: Mapping[int, int]) -> Telemetry:
+    profile = load_profile("huawei_sun2000")
+    return to_telemetry(SiteId("north"), MonotonicS(5.0), profile, RegisterImage(words))
+
+
+def test_nothing_read_means_nothing_known() -> None:
+    telemetry = telemetry_of({})
+    assert telemetry.soc_pct is telemetry.commanded_kw is telemetry.exported_wh is None
+    assert telemetry.battery_status is telemetry.inverter_status is None
+    assert telemetry.alarms == ()
+    mapped = load_profile("huawei_sun2000").telemetry.values()
+    unread = set(mapped) - {"forced_charge_power", "forced_discharge_power"}
+    assert set(telemetry.missing) == unread
+
+
+def test_exported_counter_that_runs_backwards_has_no_sign() -> None:
+    assert telemetry_of({37119: 0xFFFF, 37120: 0x10000 - 1234}).exported_wh == 12_340
+
+
+@pytest.mark.parametrize(("command", "expected_kw"), [(0, None), (1, -1.5), (2, 2.5), (7, None)])
+def test_commanded_power_follows_the_command_register(
+    command: int, expected_kw: float | None
+) -> None:
+    words = {47100: command, 47247: 0, 47248: 1500, 47249: 0, 47250: 2500}
+    assert telemetry_of(words).commanded_kw == expected_kw
+
+
+def test_hold_is_zero_and_not_minus_zero() -> None:
+    held = telemetry_of({47100: 1, 47247: 0, 47248: 0}).commanded_kw
+    assert str(held) == "0.0"
+
+
+def test_charging_is_negative_on_the_battery_and_import_on_the_meter() -> None:
+    telemetry = telemetry_of({37765: 0, 37766: 4200, 37113: 0xFFFF, 37114: 0x10000 - 4200})
+    assert telemetry.active_power_kw == telemetry.grid_power_kw == -4.2
+
+
+def test_soc_above_hundred_is_not_available() -> None:
+    telemetry = telemetry_of({37760: 1234})
+    assert telemetry.soc_pct is None
+    assert "soc" in telemetry.missing
+
+
+def test_alarms_of_all_registers_are_named() -> None:
+    telemetry = telemetry_of({32008: 0b1, 32009: 0b1000, 32010: 0x8000})
+    assert telemetry.alarms == (
+        "2001 High string input voltage",
+        "2063 overtemperature",
+        "2094 battery discharge capacity low",
+    )

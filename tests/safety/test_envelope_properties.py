@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bessai.model import SiteLimits, Telemetry
+from bessai.model.power import HOLD_BOUNDS
+from bessai.safety import Outlook, envelope, nameplate, validate_envelope
+from bessai.units import MonotonicS
+from tests.support.site_values import HEALTHY, LIMITS, telemetry_at
+
+anything = st.none() | st.floats() | st.floats(-20, 120)
+kilowatts = st.floats(0.1, 100)
+
+
+@st.composite
+def telemetries(draw: st.DrawFn) -> Telemetry:
+    return replace(
+        HEALTHY,
+        measured_at=MonotonicS(draw(st.floats(85, 105))),
+        soc_pct=draw(anything),
+        capacity_kwh=draw(anything),
+        active_power_kw=draw(anything),
+        grid_power_kw=draw(anything),
+        temperature_c=draw(anything),
+        charge_limit_kw=draw(anything),
+        discharge_limit_kw=draw(anything),
+        battery_status=draw(st.sampled_from(["running", "standby", "fault", None, "odd"])),
+        alarms=draw(st.sampled_from([(), ("2068 battery abnormal",)])),
+    )
+
+
+@st.composite
+def site_limits(draw: st.DrawFn) -> SiteLimits:
+    return SiteLimits(
+        capacity_kwh=draw(st.none() | kilowatts),
+        max_charge_kw=draw(kilowatts),
+        max_discharge_kw=draw(kilowatts),
+        soc_min_pct=draw(st.floats(0, 49)),
+        soc_max_pct=draw(st.floats(50, 100)),
+        temperature_min_c=draw(st.floats(-20, 10)),
+        temperature_max_c=draw(st.floats(11, 60)),
+        export_limit_kw=draw(st.floats(0, 100)),
+        import_limit_kw=draw(st.floats(0, 100)),
+        round_trip_efficiency_pct=draw(st.floats(10, 100)),
+        ramp_kw_per_s=draw(st.floats(0.01, 100)),
+        max_age_s=10.0,
+    )
+
+
+outlooks = st.builds(
+    Outlook,
+    now=st.just(MonotonicS(100.0)),
+    since_last_s=st.floats(0, 10),
+    horizon_s=st.floats(0.4, 20),
+    speed=st.floats(1, 3600),
+    last_power_kw=st.floats(-100, 100),
+)
+
+
+@given(telemetries(), site_limits(), outlooks)
+def test_invariants_hold_for_anything_a_device_may_say(
+    telemetry: Telemetry, limits: SiteLimits, outlook: Outlook
+) -> None:
+    result = envelope(telemetry, limits, outlook)
+    validate_envelope(result, limits)
+    assert all(math.isfinite(v) for v in (result.bounds.lower_kw, result.bounds.upper_kw))
+    if result.bounds != nameplate(limits):
+        assert result.narrowings
+
+
+@given(telemetries(), site_limits(), outlooks)
+def test_unknown_charge_never_allows_power(
+    telemetry: Telemetry, limits: SiteLimits, outlook: Outlook
+) -> None:
+    result = envelope(replace(telemetry, soc_pct=None), limits, outlook)
+    assert result.bounds == HOLD_BOUNDS
+
+
+@pytest.mark.parametrize("speed", [1.0, 600.0, 3600.0])
+@pytest.mark.parametrize("direction", [1, -1])
+@given(
+    start=st.floats(10, 95),
+    read_s=st.floats(0, 0.3),
+    capacity=st.floats(2, 30),
+)
+def test_stepping_the_exact_energy_never_crosses_a_limit_and_does_not_chatter(
+    speed: float, direction: int, start: float, read_s: float, capacity: float
+) -> None:
+    """Each second a read, ``read_s`` later a decision, again ``read_s`` later it takes effect."""
+    limits = replace(LIMITS, capacity_kwh=capacity)
+    one_way = math.sqrt(limits.round_trip_efficiency_pct / 100)
+    soc, power, powers = start, 0.0, [0.0]
+
+    def flow(real_s: float) -> float:
+        dc_kw = power / one_way if power > 0 else power * one_way
+        return soc - 100.0 * dc_kw * real_s * speed / 3600 / capacity
+
+    for second in range(60):
+        seen = telemetry_at(float(second), soc_pct=soc, active_power_kw=power, grid_power_kw=power)
+        seen = replace(seen, capacity_kwh=capacity)
+        outlook = Outlook(MonotonicS(second + read_s), 1.0, 2.0, speed, power)
+        wish = envelope(seen, limits, outlook).bounds.clamp(direction * 5.0)
+        soc = flow(2 * read_s)
+        power = wish
+        powers.append(power)
+        soc = flow(1.0 - 2 * read_s)
+        assert limits.soc_min_pct - 1e-9 <= soc <= limits.soc_max_pct + 1e-9
+    falling = powers[powers.index(max(powers, key=abs)) :]
+    assert all(abs(b) <= abs(a) + 1e-9 for a, b in pairwise(falling))
+    if speed > 1:
+        assert powers[-1] == 0.0
+        assert len(set(powers)) < 20

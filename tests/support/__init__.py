@@ -1,0 +1,1 @@
+"""Fakes of ports, shared by tests."""

@@ -1,0 +1,134 @@
+"""Scripted fakes of the ports of one site."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+from bessai.errors import BessaiError, DeviceBusy, DeviceError, DeviceTimeout
+from bessai.model import DeviceIdentity, FleetReply, SiteSnapshot, Telemetry
+from bessai.model.outcome import Applied, ApplyOutcome, Rejected
+from bessai.units import MonotonicS
+from tests.support.site_time import virtual_now
+from tests.support.site_values import HEALTHY
+
+
+class FakeDevice:
+    """An inverter that follows its commands at once, and fails on demand.
+
+    Attributes:
+        base: Telemetry to report, apart from time, power and command.
+        fault: What goes wrong now: ``dead``, ``busy``, ``hang``, ``bug`` or nothing.
+        refuse: Whether writes are refused.
+        follows: Whether power follows the command.
+        dead_man_s: Forgets a command after this time, if set.
+    """
+
+    def __init__(self) -> None:
+        self.base: Telemetry = HEALTHY
+        self.fault: str | None = None
+        self.refuse = False
+        self.follows = True
+        self.dead_man_s: float | None = None
+        self.read_s = 0.05
+        self.commanded_kw: float | None = None
+        self.commands: list[tuple[float, float]] = []
+        self.reads: list[float] = []
+        self.connects: list[float] = []
+        self.released = 0
+        self.closed = 0
+        self._armed_at = 0.0
+
+    async def connect(self) -> DeviceIdentity:
+        self.connects.append(virtual_now())
+        if self.fault == "dead":
+            raise DeviceTimeout("connection refused")
+        return DeviceIdentity("SUN2000-5KTL-L1", "S1", "V1")
+
+    async def read_telemetry(self) -> Telemetry:
+        started = virtual_now()
+        self.reads.append(started)
+        await self._behave()
+        power = self.commanded_kw or 0.0
+        if not self.follows:
+            power = 0.0
+        return replace(
+            self.base,
+            measured_at=started,
+            active_power_kw=power,
+            grid_power_kw=power,
+            commanded_kw=self.commanded_kw,
+        )
+
+    async def apply_power(self, power_kw: float) -> ApplyOutcome:
+        if self.refuse:
+            return Rejected("register 47247: exception 2")
+        if self.fault == "dead":
+            return Rejected("connection lost")
+        self._armed_at = virtual_now()
+        self.commands.append((self._armed_at, power_kw))
+        self.commanded_kw = power_kw
+        return Applied(power_kw, writes=4)
+
+    async def release(self) -> ApplyOutcome:
+        self.released += 1
+        self.commanded_kw = None
+        return Applied(0.0, writes=1)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+    async def _behave(self) -> None:
+        await asyncio.sleep(self.read_s)
+        if self.dead_man_s is not None and virtual_now() - self._armed_at > self.dead_man_s:
+            self.commanded_kw = None
+        match self.fault:
+            case "dead":
+                raise DeviceTimeout("no answer within 3 s")
+            case "busy":
+                raise DeviceBusy("device is busy")
+            case "odd":
+                raise DeviceError("short answer")
+            case "hang":
+                await asyncio.sleep(1000.0)
+            case "bug":
+                raise ZeroDivisionError("planted")
+
+
+class FakeUplink:
+    """A fleet that answers with a fixed reply, late or never on demand."""
+
+    def __init__(self, reply: FleetReply | None = None) -> None:
+        self.reply = reply or FleetReply(schedule=None, lease_s=15.0)
+        self.down = False
+        self.delay_s = 0.0
+        self.snapshots: list[SiteSnapshot] = []
+        self.times: list[float] = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+
+    async def report(self, snapshot: SiteSnapshot) -> FleetReply:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(self.delay_s)
+        finally:
+            self.in_flight -= 1
+        if self.down:
+            raise BessaiError("the fleet actor is gone")
+        self.snapshots.append(snapshot)
+        self.times.append(virtual_now())
+        return self.reply
+
+
+async def until(condition: Callable[[], bool], limit_s: float = 60.0) -> MonotonicS:
+    """Let virtual time pass until a condition holds.
+
+    Raises:
+        TimeoutError: it does not hold within ``limit_s`` virtual seconds.
+    """
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110 - virtual time costs nothing
+            await asyncio.sleep(0.1)
+    return virtual_now()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Final, cast
@@ -47,9 +48,11 @@ def deploy(
     sites = [start_site(spec) for spec in desired.sites]
     start_fleet(fleet_spec)
     start_supervisor(desired)
-    _await_actors(sites, tell)
-    tell(Progress(step="models", text="starting price model, dispatch model and API"))
-    start_serve(fleet.api)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        models = beside.submit(start_serve, fleet.api)
+        _await_actors(sites, tell)
+        tell(Progress(step="models", text="starting price model, dispatch model and API"))
+        models.result()
 
 
 def start_serve(api: ApiConfig) -> None:

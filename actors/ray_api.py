@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import ray
-from ray import serve
 
 from actors.names import NAMESPACE, actor_options
 
@@ -63,13 +62,3 @@ def start_actor(kind: type, name: str, spec: object, resource: str | None = None
     """Make a named actor of a plain class, or take the one that runs already."""
     options: Mapping[str, Any] = actor_options(name, resource)
     return Actor(ray.remote(kind).options(**options).remote(spec))
-
-
-def deployment(kind: object, name: str, max_ongoing_requests: int) -> serve.Application:
-    """A Serve application of one replica that needs little more than its turn on a core."""
-    make = serve.deployment(
-        name=name,
-        ray_actor_options={"num_cpus": 0.1},
-        max_ongoing_requests=max_ongoing_requests,
-    )
-    return make(cast("Any", kind)).bind()

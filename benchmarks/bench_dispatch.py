@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import numpy as np
 
@@ -66,8 +67,8 @@ def main() -> None:
     print(f"{'sites':>6}{'steps':>7}{'blocks ms':>12}{'per site ms':>13}{'ratio':>8}")
     for n_sites, n_steps in ((1, 24), (10, 24), (100, 24), (100, 48), (1000, 24)):
         request = make_request(n_sites, n_steps)
-        blocks = best_ms(lambda asked=request: LinearPolicy().plan_now(asked))
-        single = best_ms(lambda asked=request: one_by_one(asked))
+        blocks = best_ms(partial(LinearPolicy().plan_now, request))
+        single = best_ms(partial(one_by_one, request))
         print(f"{n_sites:>6}{n_steps:>7}{blocks:>12.1f}{single:>13.1f}{single / blocks:>8.2f}")
 
 

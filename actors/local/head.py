@@ -3,7 +3,8 @@
 Source: measured with Ray 2.60. ``RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0`` makes Ray take
 loopback as the node's address, so that each of its servers binds to 127.0.0.1 alone; without
 it ``--node-ip-address=127.0.0.1`` is resolved back to the outer address and three metrics
-servers listen on all interfaces without a token.
+servers listen on all interfaces without a token. Serve replicas still open a port for each
+other on all interfaces; it asks for the token.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.errors import FleetUnavailable
 from actors.names import FLEET_ACTOR
-from actors.ray_api import Actor, deployment, find_actor
+from actors.ray_api import Actor, find_actor
+from actors.serve.application import application
 from actors.serve.web import create_app
 from bessai import __version__
 from bessai.config.secret import api_key
@@ -133,4 +134,4 @@ class Api:
 
 
 # Each open page holds one event stream.
-app = deployment(serve.ingress(build_app)(Api), "Api", max_ongoing_requests=512)
+app = application(serve.ingress(build_app)(Api), "Api", max_ongoing_requests=512)

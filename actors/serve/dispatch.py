@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.ray_api import deployment
+from actors.serve.application import application
 from bessai.model import DispatchPlan, DispatchRequest
 from bessai.policies import open_policy
 
@@ -24,4 +24,4 @@ class DispatchModel:
         return await self._policy.plan(request)
 
 
-app = deployment(DispatchModel, "DispatchModel", max_ongoing_requests=8)
+app = application(DispatchModel, "DispatchModel", max_ongoing_requests=8)

@@ -38,7 +38,7 @@ class EventTiming:
     """
 
     period_s: float = 1.0
-    poll_timeout_s: float = 5.0
+    poll_timeout_s: float = 3.0
     keep_alive_s: float = 10.0
     retry_s: float = 1.0
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from bessai.errors import BessaiError
 from bessai.fleet.views import (
     FleetView,
     HealthView,
@@ -18,10 +17,6 @@ from bessai.fleet.views import (
     StatusView,
     VersionView,
 )
-
-
-class FleetUnavailable(BessaiError):
-    """No fleet answers now; the same question may work in a few seconds."""
 
 
 class FleetGateway(Protocol):

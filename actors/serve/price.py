@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.ray_api import deployment
+from actors.serve.application import application
 from bessai.config.load import registry_root
 from bessai.forecast import load_price_model
 from bessai.model import PastPrices, QuantileForecast
@@ -25,4 +25,4 @@ class PriceModel:
         return self._model.forecast(past, horizon_steps)
 
 
-app = deployment(PriceModel, "PriceModel", max_ongoing_requests=32)
+app = application(PriceModel, "PriceModel", max_ongoing_requests=32)

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from actors.serve.gateway import FleetUnavailable
+from actors.errors import FleetUnavailable
 from bessai.errors import BessaiError
 from bessai.fleet.views import ProblemView
 

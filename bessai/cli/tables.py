@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -32,7 +33,7 @@ def number(value: float | None, unit: str = "", digits: int = 1, *, sign: bool =
     return f"{text} {unit}".rstrip()
 
 
-def soc_bar(soc_pct: float | None, width: int = 8) -> Text:
+def soc_bar(soc_pct: float | None, width: int = 5) -> Text:
     """State of charge as a bar and a number."""
     if soc_pct is None:
         return Text(DASH)
@@ -63,15 +64,14 @@ def headline(fleet: FleetView) -> Text:
 
 
 def sites_table(fleet: FleetView, sites: SitesView) -> Table:
-    """One row per site."""
-    table = Table(expand=True, pad_edge=False, header_style="bold")
-    table.add_column("site", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("SoC", no_wrap=True)
-    table.add_column("power kW", justify="right", no_wrap=True)
-    table.add_column(fleet.price_unit, justify="right", no_wrap=True)
-    table.add_column("why this setpoint", ratio=1)
-    table.add_column(f"earned {fleet.earnings.currency}", justify="right", no_wrap=True)
+    """One row per site; every number stays whole, the reason is cut where the terminal ends."""
+    table = Table(expand=True, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in ("site", "state", "SoC"):
+        table.add_column(name, no_wrap=True)
+    money = fleet.price_unit.partition("/")[0]
+    for name in ("kW", fleet.price_unit, f"earned {money}"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why this setpoint", ratio=1, no_wrap=True, overflow="ellipsis")
     for site in sites.sites:
         table.add_row(*_row(site, fleet.price_now))
     return table
@@ -85,8 +85,8 @@ def _row(site: SiteView, price: float | None) -> tuple[RenderableType, ...]:
         soc_bar(site.soc_pct),
         number(site.active_power_kw, digits=2, sign=True),
         number(price),
-        why,
         number(site.earnings.amount, digits=4),
+        why,
     )
 
 

@@ -45,9 +45,9 @@ class Journal:
         """Log something that happened once."""
         log.info(message, extra={"site_id": self._site_id, **fields})
 
-    def crash(self, error: Exception) -> None:
+    def crash(self, topic: str, error: BaseException | None) -> None:
         """Log a bug with its traceback; the same one again is not repeated."""
         text = f"{type(error).__name__}: {error}"
-        if self._said.get("cycle failed") != text:
-            self._said["cycle failed"] = text
-            log.error("cycle failed", exc_info=error, extra={"site_id": self._site_id})
+        if self._said.get(topic) != text:
+            self._said[topic] = text
+            log.error("%s: %s", topic, text, exc_info=error, extra={"site_id": self._site_id})

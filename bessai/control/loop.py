@@ -90,11 +90,12 @@ class SiteLoop:
     async def run(self) -> None:
         """Run cycles at a fixed rate until :meth:`stop` or cancellation."""
         self._idle.clear()
-        reports = asyncio.create_task(self._reporter.run(self._rules.cycle_s))
+        reports = self._start_reports()
         try:
             tick = self._clocks.now()
             while not self._stopping.is_set():
                 await self._guarded_cycle()
+                reports = self._revived(reports)
                 self._reporter.wake()
                 tick = next_tick(tick, self._clocks.now(), self._rules.cycle_s)
                 await self._wait_until(tick)
@@ -139,6 +140,17 @@ class SiteLoop:
             counters=self._tally.counters(),
             pid=os.getpid(),
         )
+
+    def _start_reports(self) -> asyncio.Task[None]:
+        return asyncio.create_task(self._reporter.run(self._rules.cycle_s))
+
+    def _revived(self, reports: asyncio.Task[None]) -> asyncio.Task[None]:
+        """A bug in the uplink must not end the reports either."""
+        if not reports.done():
+            return reports
+        self._journal.crash("report failed", reports.exception())
+        self._tally.blocked("internal_fault")
+        return self._start_reports()
 
     async def _guarded_cycle(self) -> None:
         try:
@@ -191,7 +203,7 @@ class SiteLoop:
     async def _fault(self, error: Exception) -> None:
         self._faults += 1
         self._tally.blocked("internal_fault")
-        self._journal.crash(error)
+        self._journal.crash("cycle failed", error)
         text = f"internal fault: {type(error).__name__}: {error}; the next cycle goes on"
         self._record = Record(state=SiteState.FAULT, error=text)
         if self._faults >= FAULTS_BEFORE_RECONNECT and self._contact.link.connected:

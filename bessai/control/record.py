@@ -61,7 +61,7 @@ def record(
         setpoint=decision.setpoint if reachable else None,
         envelope=decision.allowed.bounds,
         narrowings=decision.allowed.narrowings,
-        error=link.error or read_error or _problem(decision, control),
+        error=link.error or _read_problem(read_error, control) or _problem(decision, control),
     )
 
 
@@ -96,6 +96,12 @@ def reading(telemetry: Telemetry, limits: SiteLimits, now: MonotonicS) -> SiteRe
         battery_status=telemetry.battery_status,
         alarms=telemetry.alarms,
     )
+
+
+def _read_problem(read_error: str | None, control: ControlState) -> str | None:
+    if read_error is None or control.write_error is None:
+        return read_error
+    return f"{read_error}; command not accepted: {control.write_error}"
 
 
 def _problem(decision: Decision, control: ControlState) -> str | None:

@@ -137,11 +137,11 @@ class FleetState:
         envelope, reading = snapshot.envelope, snapshot.reading
         self.lower_kw[row] = np.nan if envelope is None else envelope.lower_kw
         self.upper_kw[row] = np.nan if envelope is None else envelope.upper_kw
-        if reading is None:
+        if reading is None or not math.isfinite(reading.age_s):
             self._clear_reading(row)
             return
         self._take_reading(row, reading)
-        self.measured_at[row] = now - reading.age_s
+        self.measured_at[row] = now - max(reading.age_s, 0.0)
         self.market_at_s[row] = snapshot.market_at.timestamp()
 
     def _take_reading(self, row: int, reading: SiteReading) -> None:
@@ -161,14 +161,13 @@ class FleetState:
 
     def expire(self, now: MonotonicS) -> None:
         """Drop the numbers that are too old now, and mark sites that stopped reporting."""
-        with np.errstate(invalid="ignore"):
-            stale = now - self.measured_at > self.max_age_s
-        if stale.any():
-            self._clear_reading(stale)
         last_sign = np.where(np.isnan(self.reported_at), self._started_at, self.reported_at)
         silent = now - last_sign > SILENT_AFTER_S
+        with np.errstate(invalid="ignore"):
+            stale = silent | (now - self.measured_at > self.max_age_s)
+        if stale.any():
+            self._clear_reading(stale)
         if silent.any():
-            self._clear_reading(silent)
             self.lower_kw[silent] = self.upper_kw[silent] = np.nan
             self.state_code[silent] = STATE_CODES[SiteState.SILENT]
 

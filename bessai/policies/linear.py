@@ -40,8 +40,8 @@ class LinearPolicy:
 
     Attributes:
         terminal_share: Worth of a stored kWh at the horizon's end, as a share of what it earns
-            at the horizon's mean price. Hourly re-planning does not feel it (capture on 2023
-            81.2 % from 0 to 1.2); a plan followed to its end loses 5.7 points with 0 against 1.
+            at the horizon's mean price. Hourly re-planning does not feel it; a plan that is
+            followed for its whole day captures 72 % with 0 and 78 % with 1 (Crucero, 2023).
     """
 
     terminal_share: float = 1.0
@@ -93,7 +93,8 @@ def expected_price(forecast: QuantileForecast) -> Floats:
     """Mean price per step, from three quantiles.
 
     Source: Swanson's rule 0.3, 0.4, 0.3; Hurst, Brown and Swanson 2000, AAPG Bulletin 84(12).
-    On 2023 it captures 81.2 % of perfect foresight, p50 alone 80.1 %.
+    With it a battery captures 80.8 % and 80.1 % of perfect foresight on 2023 and on the unseen
+    first half of 2024, with p50 alone 80.1 % and 78.1 %.
     """
     mean: Floats = 0.3 * forecast.p10 + 0.4 * forecast.p50 + 0.3 * forecast.p90
     return mean

@@ -89,7 +89,9 @@ class SettlementStore:
         except ConfigError:
             engine.dispose()
             raise
-        return cls(engine)
+        store = cls(engine)
+        store.load()  # so that a save knows which rows exist
+        return store
 
     def load(self) -> Mapping[SiteId, Account]:
         """All accounts by site.

@@ -170,6 +170,7 @@ def test_failed_reads_show_no_number_and_end_in_a_hold() -> None:
         assert device.commanded_kw == 4.0
         await until(lambda: device.commanded_kw == 0.0, limit_s=9)
         assert loop.snapshot().counters.safety_blocks["stale_data"] > 0
+        assert loop.state is SiteState.HOLDING
         await until(lambda: loop.state is SiteState.UNREACHABLE)
         device.fault = None
         await until(lambda: loop.state is SiteState.RUNNING)
@@ -270,6 +271,21 @@ def test_a_fleet_that_hangs_is_given_up_and_the_site_goes_on() -> None:
         await until(lambda: loop.state is SiteState.RUNNING, limit_s=8)
 
     play(script)
+
+
+def test_a_bug_in_the_uplink_ends_neither_cycles_nor_reports(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def script(loop: SiteLoop, device: FakeDevice, uplink: FakeUplink) -> None:
+        uplink.bug = True
+        await asyncio.sleep(10.5)
+        assert len(device.reads) == 11
+        uplink.bug = False
+        await until(lambda: loop.state is SiteState.RUNNING, limit_s=3)
+
+    with caplog.at_level(logging.ERROR, "bessai.control"):
+        play(script)
+    assert [r.message for r in caplog.records] == ["report failed: ZeroDivisionError: planted"]
 
 
 def test_a_foreign_command_is_undone_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -15,7 +15,7 @@ from bessai.model import AutonomyLevel, FleetReply, Telemetry
 from bessai.model.outcome import Applied, PartiallyApplied, Rejected
 from bessai.model.power import HOLD_BOUNDS
 from bessai.units import MonotonicS
-from tests.safety.test_envelope_properties import telemetries
+from tests.support.site_strategies import telemetries
 from tests.support.site_values import LIMITS, MARKET_0, SITE, schedule, telemetry_at
 
 RULES = SiteRules(LIMITS, cycle_s=1.0, speed=1.0, dead_man_s=120.0)

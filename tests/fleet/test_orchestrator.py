@@ -258,6 +258,25 @@ def test_lesser_autonomy_and_degraded_models_are_listed() -> None:
     assert (status.price_source, status.dispatch_source) == ("flat-1", "flat-plan")
 
 
+@pytest.mark.parametrize(
+    ("forecast", "dispatch", "lines"),
+    [
+        ("few prices", "few prices", ["price: few prices"]),
+        (None, "0 kW for a", ["dispatch: 0 kW for a"]),
+        ("few prices", None, ["price: few prices"]),
+        (None, None, []),
+    ],
+)
+async def test_each_fallback_is_said_once(
+    forecast: str | None, dispatch: str | None, lines: list[str]
+) -> None:
+    rig = Rig()
+    rig.forecast.degraded, rig.dispatch.degraded = forecast, dispatch
+    rig.report(reading())
+    await rig.fleet.plan_if_due()
+    assert rig.fleet.status().fallbacks == lines
+
+
 def test_an_own_schedule_reaches_each_site() -> None:
     rig = Rig(site_ids=("a", "b"), dispatch=FakeDispatch())
     rig.fleet.report([snapshot(s, 1, T0, reading()) for s in rig.site_ids])

@@ -78,6 +78,13 @@ def test_a_reading_that_was_old_when_it_was_reported_expires_earlier() -> None:
     assert state.reporting()[0]
 
 
+def test_a_reading_of_unknown_age_has_no_numbers() -> None:
+    state = fleet("a")
+    state.update([snapshot(numbers=replace(reading(), age_s=float("nan")))], NOW)
+    assert np.isnan(state.soc_pct[0])
+    assert state.reporting()[0]
+
+
 def test_older_and_repeated_reports_of_a_process_are_ignored() -> None:
     state = fleet("a")
     new = snapshot(sequence=5, numbers=reading(soc_pct=60.0))

@@ -98,6 +98,12 @@ def test_outside_the_band_it_goes_back_as_fast_as_it_can(
     assert [i.soc_end_pct for i in schedule.intervals] == pytest.approx(expected_soc)
 
 
+def test_of_equal_prices_the_later_one_is_bought() -> None:
+    asked = request([0.0, 0.0, 0.0, 300.0], soc_pct=60.0, max_discharge_kw=90.0)
+    (schedule,) = POLICY.plan_now(asked).schedules
+    assert powers(schedule) == pytest.approx([0.0, 0.0, -30.0, 80.0], abs=1e-3)
+
+
 def test_nothing_is_moved_where_nothing_is_earned() -> None:
     (schedule,) = POLICY.plan_now(request([0.0] * 5, soc_pct=[50.0])).schedules
     assert powers(schedule) == [0.0] * 5

@@ -83,6 +83,16 @@ def test_a_batch_is_saved_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_store_that_was_not_loaded_can_be_saved_to(tmp_path: Path) -> None:
+    for amount_pico in (1, 2):
+        store = SettlementStore.open(url_of(tmp_path))
+        store.save([account("a", amount_pico)])
+        store.close()
+    with sqlite3.connect(tmp_path / "fleet.db") as connection:
+        rows = connection.execute("SELECT amount_rest_pico FROM settlement_accounts").fetchall()
+    assert rows == [(2,)]
+
+
 def test_the_database_runs_in_wal_mode(tmp_path: Path) -> None:
     SettlementStore.open(url_of(tmp_path)).close()
     with sqlite3.connect(tmp_path / "fleet.db") as connection:

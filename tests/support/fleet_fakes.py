@@ -128,6 +128,7 @@ class FakeDispatch:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.degraded: str | None = None
         self.power_kw = 0.0
         self.requests: list[DispatchRequest] = []
 
@@ -139,7 +140,7 @@ class FakeDispatch:
             self._schedule(request, site_id, float(soc_pct))
             for site_id, soc_pct in zip(request.site_ids, request.soc_pct, strict=True)
         )
-        return DispatchPlan(schedules=schedules, source="flat-plan")
+        return DispatchPlan(schedules=schedules, source="flat-plan", degraded=self.degraded)
 
     def _schedule(self, request: DispatchRequest, site_id: SiteId, soc_pct: float) -> Schedule:
         forecast = request.forecast

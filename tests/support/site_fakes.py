@@ -102,6 +102,7 @@ class FakeUplink:
     def __init__(self, reply: FleetReply | None = None) -> None:
         self.reply = reply or FleetReply(schedule=None, lease_s=15.0)
         self.down = False
+        self.bug = False
         self.delay_s = 0.0
         self.snapshots: list[SiteSnapshot] = []
         self.times: list[float] = []
@@ -115,6 +116,8 @@ class FakeUplink:
             await asyncio.sleep(self.delay_s)
         finally:
             self.in_flight -= 1
+        if self.bug:
+            raise ZeroDivisionError("planted")
         if self.down:
             raise BessaiError("the fleet actor is gone")
         self.snapshots.append(snapshot)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from actors.serve.gateway import FleetUnavailable
+from actors.errors import FleetUnavailable
 from bessai.fleet.views import (
     BoundsView,
     ClockView,

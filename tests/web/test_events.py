@@ -10,8 +10,8 @@ import httpx
 import pytest
 from ray import cloudpickle, serve
 
+from actors.errors import FleetUnavailable
 from actors.serve.events import KEEP_ALIVE, EventHub, EventTiming
-from actors.serve.gateway import FleetUnavailable
 from actors.serve.web import create_app
 from bessai.fleet.views import LiveView, ProblemView
 from tests.support.web_fake_fleet import FakeFleet

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -13,6 +13,9 @@ from actors.local.rundir import RunDir
 from bessai.config import FleetConfig, SiteConfig
 from bessai.model import MarketClock
 from bessai.sim.spec import ClockSpec, InverterSpec, SimSpec
+
+START_UP_S = 17.0
+START_UP_PER_SITE_S = 0.7
 
 
 class RayPorts(BaseModel):
@@ -108,10 +111,11 @@ class RunPlan(BaseModel):
 
 
 def clock_of(fleet: FleetConfig, wall_now: datetime) -> MarketClock:
-    """Market time: accelerated in a replay, wall time else."""
+    """Market time: wall time, or a replay that reaches its start about when the sites run."""
     if fleet.simulation is None:
         return MarketClock(wall_now, wall_now, 1.0)
-    return MarketClock(fleet.simulation.start_at, wall_now, fleet.simulation.speed)
+    starting = timedelta(seconds=START_UP_S + START_UP_PER_SITE_S * len(fleet.sites))
+    return MarketClock(fleet.simulation.start_at, wall_now + starting, fleet.simulation.speed)
 
 
 def _simulated(site: SiteConfig, soc_pct: float) -> InverterSpec:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -58,12 +59,12 @@ class ApiClient:
 
     def site(self, site_id: str) -> SiteView:
         """One site."""
-        return self._get(SiteView, f"/api/v1/sites/{site_id}")
+        return self._get(SiteView, f"/api/v1/sites/{quote(site_id, safe='')}")
 
     def schedule(self, site_id: str) -> ScheduleView | None:
         """The plan of a site, or None before the first."""
-        found = self._get(SchedulesView, "/api/v1/schedule")
-        return next((s for s in found.schedules if s.site_id == site_id), None)
+        found = self._get(SchedulesView, f"/api/v1/schedule?site_id={quote(site_id)}")
+        return found.schedules[0] if found.schedules else None
 
     def _get(self, kind: type[M], path: str, also: tuple[int, ...] = ()) -> M:
         try:

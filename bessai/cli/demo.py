@@ -125,7 +125,7 @@ def _show(run: Run, console: Console, for_s: float | None) -> None:
             if not run.alive():
                 raise BessaiError("the fleet ended", value=run.folder.log_tail("ray.log") or None)
             try:
-                show(fleet_screen(api.fleet(), api.sites(), footer))
+                show(fleet_screen(api.fleet(), api.sites(), console.width, footer))
             except BessaiError as error:
                 show(f"{error}; trying again")
             time.sleep(min(1.0, max(0.0, (end or float("inf")) - time.monotonic())))

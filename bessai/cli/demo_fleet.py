@@ -8,7 +8,9 @@ from typing import Final
 
 from bessai.config import ApiConfig, BatteryConfig, FleetConfig, SimulationConfig, SiteConfig
 
-DEFAULT_START: Final = datetime(2024, 5, 6, 4, tzinfo=UTC)
+DEFAULT_START: Final = datetime(2024, 5, 21, 17, tzinfo=UTC)
+"""13:00 at Crucero: hours at 0 USD/MWh to charge in, then an evening peak of 209 USD/MWh."""
+
 MAX_SITES: Final = 40
 
 _TOWNS: Final = (

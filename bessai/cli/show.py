@@ -43,7 +43,7 @@ def show_status(url: str, console: Console) -> None:
 def show_sites(url: str, console: Console) -> None:
     """A table of all sites."""
     with ApiClient(url) as api:
-        console.print(fleet_screen(api.fleet(), api.sites()))
+        console.print(fleet_screen(api.fleet(), api.sites(), console.width))
 
 
 def show_site(url: str, site_id: str, console: Console) -> None:

@@ -13,6 +13,7 @@ from bessai.fleet.views import FleetView, SitesView, SiteView
 from bessai.model import SiteState
 
 DASH = "\u2013"
+WIDE = 100
 _STATE_STYLE = {
     SiteState.RUNNING: "green",
     SiteState.HOLDING: "cyan",
@@ -33,14 +34,14 @@ def number(value: float | None, unit: str = "", digits: int = 1, *, sign: bool =
     return f"{text} {unit}".rstrip()
 
 
-def soc_bar(soc_pct: float | None, width: int = 5) -> Text:
+def soc_bar(soc_pct: float | None, width: int = 8) -> Text:
     """State of charge as a bar and a number."""
     if soc_pct is None:
         return Text(DASH)
     filled = round(soc_pct / 100 * width)
-    colour = "green" if soc_pct >= 25 else "yellow"
-    bar = Text("█" * filled, style=colour)
-    return bar.append("░" * (width - filled), style="dim").append(f" {soc_pct:5.1f} %", style="")
+    bar = Text("█" * filled, style="green" if soc_pct >= 25 else "yellow")
+    bar.append("░" * (width - filled), style="dim")
+    return bar.append(f"{' ' if width else ''}{soc_pct:5.1f} %", style="")
 
 
 def market_time(moment: datetime) -> str:
@@ -63,33 +64,34 @@ def headline(fleet: FleetView) -> Text:
     return text
 
 
-def sites_table(fleet: FleetView, sites: SitesView) -> Table:
+def sites_table(fleet: FleetView, sites: SitesView, width: int) -> Table:
     """One row per site; every number stays whole, the reason is cut where the terminal ends."""
+    wide = width >= WIDE
     table = Table(expand=True, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in ("site", "state", "SoC"):
         table.add_column(name, no_wrap=True)
-    money = fleet.price_unit.partition("/")[0]
-    for name in ("kW", fleet.price_unit, f"earned {money}"):
+    for name in ("kW", fleet.price_unit, fleet.earnings.currency):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why this setpoint", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("why this setpoint", ratio=1, no_wrap=not wide, overflow="ellipsis")
     for site in sites.sites:
-        table.add_row(*_row(site, fleet.price_now))
+        table.add_row(*_row(site, fleet.price_now, bar_width=6 if wide else 0))
     return table
 
 
-def _row(site: SiteView, price: float | None) -> tuple[RenderableType, ...]:
+def _row(site: SiteView, price: float | None, bar_width: int) -> tuple[RenderableType, ...]:
     why = Text(site.error, style="red") if site.error else Text(site.setpoint_reason or DASH)
     return (
         site.site_id,
         Text(site.state.value, style=_STATE_STYLE[site.state]),
-        soc_bar(site.soc_pct),
+        soc_bar(site.soc_pct, bar_width),
         number(site.active_power_kw, digits=2, sign=True),
         number(price),
-        number(site.earnings.amount, digits=4),
+        number(site.earnings.amount, digits=3),
         why,
     )
 
 
-def fleet_screen(fleet: FleetView, sites: SitesView, footer: str = "") -> Group:
-    """Headline, table and footer."""
-    return Group(headline(fleet), sites_table(fleet, sites), Text(footer, style="dim"))
+def fleet_screen(fleet: FleetView, sites: SitesView, width: int, footer: str = "") -> Group:
+    """Headline, table and footer for a terminal of ``width`` columns."""
+    parts: list[RenderableType] = [headline(fleet), sites_table(fleet, sites, width)]
+    return Group(*parts, Text(footer, style="dim")) if footer else Group(*parts)

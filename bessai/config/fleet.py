@@ -12,6 +12,16 @@ from bessai.config.base import ConfigModel
 from bessai.config.site import SITE_ID_PATTERN, SiteConfig
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address means this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class MarketConfig(ConfigModel):
     """Which market's prices the fleet trades on.
 
@@ -34,12 +44,7 @@ class ApiConfig(ConfigModel):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
 
 class SimulationConfig(ConfigModel):
@@ -73,4 +78,9 @@ class FleetConfig(ConfigModel):
                     "give each site its own id"
                 )
             seen[site.id] = index
+            if self.simulation is not None and not is_loopback(site.host):
+                raise ValueError(
+                    f"sites[{index}].host: {site.host!r} is not this machine, and a simulation "
+                    "never touches a real inverter; use 127.0.0.1, or remove simulation"
+                )
         return self

@@ -46,7 +46,8 @@ def parse(model: type[M], data: object, origin: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        mistakes = _mistakes(error)
+        # A misspelt field is also a missing one; the spelling is the mistake to name.
+        mistakes = sorted(_mistakes(error), key=lambda m: m["type"] != "extra_forbidden")
         raise _first_mistake(model, mistakes[0], len(mistakes), origin) from None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.local import rundir
 from bessai.cli.app import run
 
 GOOD = """
@@ -22,7 +23,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("SITE_ID", "INVERTER_IP", "BESSAI_API_KEY", "DASHBOARD_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BESSAI_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(rundir, "MAX_SOCKET_ROOT", 200)
     monkeypatch.chdir(tmp_path)
 
 
@@ -60,6 +62,7 @@ def edit(old: str, new: str) -> str:
             ["sites[0].host", "10.0.0.7", "127.0.0.1"],
         ),
         ("sites: [", ["fleet.yaml", "line"]),
+        (edit("id: two", "id: two\nid: three"), ["line 3", "'id' is given twice"]),
     ],
 )
 @pytest.mark.parametrize("command", ["check", "up"])

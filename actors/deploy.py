@@ -41,8 +41,9 @@ def deploy(
     """Start sites, fleet, models and API; what runs already is left as it is.
 
     Raises:
-        BessaiError: an actor or a Serve application does not come up.
+        BessaiError: another fleet runs there, or an actor or application does not come up.
     """
+    _refuse_another_fleet(fleet)
     fleet_spec = FleetSpec(fleet, clock, store_url, dashboard_url)
     desired = Desired(fleet_spec, tuple(SiteSpec(site, clock) for site in fleet.sites))
     sites = [start_site(spec) for spec in desired.sites]
@@ -109,6 +110,20 @@ def undeploy(fleet: FleetConfig) -> None:
     for name in (SUPERVISOR_ACTOR, FLEET_ACTOR, *(site_actor(site.id) for site in fleet.sites)):
         if exists(name):
             find_actor(name).end_for_good()
+
+
+def _refuse_another_fleet(fleet: FleetConfig) -> None:
+    if not exists(FLEET_ACTOR):
+        return
+    running = cast("FleetConfig", find_actor(FLEET_ACTOR).ask_now("config", ACTORS_DEADLINE_S))
+    if running != fleet:
+        same = running.id == fleet.id
+        raise BessaiError(
+            "runs on this Ray already" + (", with another configuration" if same else ""),
+            field="fleet",
+            value=running.id,
+            fix=f"end it first: bessai down {running.id}",
+        )
 
 
 def _await_actors(sites: Sequence[Actor], tell: Tell) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -60,25 +60,29 @@ class FleetSpec:
 class ServeApp:
     """One application on Ray Serve, looked up anew after each failure."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(
+        self, name: str, find: Callable[[str], DeploymentHandle[object]] = serve.get_app_handle
+    ) -> None:
+        self._name, self._find = name, find
         self._handle: DeploymentHandle[object] | None = None
 
     async def call(self, method: str, *args: object) -> object:
         """Call a method of the application's ingress.
 
         Raises:
-            ModelError: the application is away, too slow, or refuses.
+            ModelError: what the application refuses with, or that it is away or too slow.
         """
         try:
-            if self._handle is None:
-                self._handle = await asyncio.to_thread(serve.get_app_handle, self._name)
             async with asyncio.timeout(MODEL_TIMEOUT_S):
+                if self._handle is None:
+                    self._handle = await asyncio.to_thread(self._find, self._name)
                 return await getattr(self._handle, method).remote(*args)
         except (RayError, RayServeException, TimeoutError) as error:
-            self._handle = None
             cause = getattr(error, "cause", None)
-            text = str(cause) if isinstance(cause, ModelError) else type(error).__name__
+            if isinstance(cause, ModelError):
+                raise cause from error
+            self._handle = None
+            text = type(error).__name__
             raise ModelError(f"{self._name} model on Ray Serve does not answer: {text}") from error
 
 
@@ -128,6 +132,10 @@ class FleetActor:
 
     def __repr__(self) -> str:
         return f"Fleet({self._spec.fleet.id}: {len(self._spec.fleet.sites)} sites)"
+
+    async def config(self) -> FleetConfig:
+        """The configuration that it runs."""
+        return self._spec.fleet
 
     async def report(self, batch: Sequence[SiteSnapshot]) -> list[FleetReply]:
         """Reports of some sites; one answer per report."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Callable
 from typing import Final, cast
 
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
 from actors.errors import FleetUnavailable
 from actors.names import FLEET_ACTOR
@@ -23,8 +24,10 @@ log = logging.getLogger(__name__)
 class FleetUplink:
     """Reports to the fleet actor; implements :class:`bessai.ports.Uplink`."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Callable[[str], Actor] = find_actor) -> None:
+        self._find = find
         self._fleet: Actor | None = None
+        self._search: asyncio.Task[Actor] | None = None
 
     async def report(self, snapshot: SiteSnapshot) -> FleetReply:
         """Hand over a snapshot and take the answer.
@@ -33,16 +36,32 @@ class FleetUplink:
             FleetUnavailable: the fleet actor does not answer now.
         """
         try:
-            if self._fleet is None:
-                # Looking up a name blocks while Ray's head is away; the control loop must not.
-                self._fleet = await asyncio.to_thread(find_actor, FLEET_ACTOR)
-            replies = cast("list[FleetReply]", await self._fleet.ask("report", [snapshot]))
+            fleet = await self._found()
+            replies = cast("list[FleetReply]", await fleet.ask("report", [snapshot]))
         except (RayError, ValueError) as error:
-            self._fleet = None
+            if isinstance(error, ActorDiedError):
+                self._fleet = None  # gone for good; an actor that restarts keeps its handle
             raise FleetUnavailable(
                 f"the fleet actor does not answer ({type(error).__name__})"
-            ) from (error)
+            ) from error
         return replies[0]
+
+    async def _found(self) -> Actor:
+        """The fleet actor; looking up its name blocks a thread while Ray's head is away.
+
+        One search at a time, whatever became of the report that began it: the inverter's host
+        name is looked up in the same few threads.
+        """
+        if self._fleet is not None:
+            return self._fleet
+        search = self._search or asyncio.create_task(asyncio.to_thread(self._find, FLEET_ACTOR))
+        self._search = search
+        try:
+            self._fleet = await asyncio.shield(search)
+        finally:
+            if search.done():
+                self._search = None
+        return self._fleet
 
 
 class SiteActor:

@@ -17,4 +17,5 @@ def connect(plan: RunPlan) -> None:
         namespace=NAMESPACE,
         log_to_driver=False,
         logging_level=logging.WARNING,
+        logging_config=ray.LoggingConfig(encoding="JSON", log_level="INFO"),
     )

@@ -42,14 +42,17 @@ def run_environment(run: RunDir, ports: RayPorts) -> dict[str, str]:
 
 
 def head_command(run: RunDir, ports: RayPorts) -> list[str]:
-    """``ray start --head --block`` with each port chosen by us."""
+    """``ray start --head`` with each port chosen by us.
+
+    Not ``--block``: it ends the whole node when Ray's head server dies, and the sites must
+    outlive that. The keeper ends what is left.
+    """
     return [
         sys.executable,
         "-m",
         "ray.scripts.scripts",
         "start",
         "--head",
-        "--block",
         "--node-ip-address=127.0.0.1",
         f"--port={ports.gcs}",
         f"--temp-dir={run.ray}",

@@ -19,11 +19,13 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, cast
 
+import psutil
+
 from actors.local import rundir
 from actors.local.head import head_command, run_environment
 from actors.local.plan import RunPlan
 from actors.local.progress import Progress
-from actors.local.reap import RUN_MARK, reap
+from actors.local.reap import RUN_MARK, is_alive, node_process, reap
 from actors.local.rundir import RunDir
 from bessai.errors import BessaiError
 
@@ -45,6 +47,7 @@ class Keeper:
         self._environment = run_environment(run, plan.ports)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._deployed = False
+        self._node: psutil.Process | None = None
         self._selector = selectors.DefaultSelector()
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_writer.setblocking(False)
@@ -60,7 +63,7 @@ class Keeper:
         status = 0
         try:
             self._start()
-            self._watch(lambda: False, None)
+            self._watch_node()
         except RunEnded:
             pass
         except BessaiError as error:
@@ -77,19 +80,21 @@ class Keeper:
             sys.stdout.flush()
 
     def _start(self) -> None:
-        plan = self._plan
+        plan, count = self._plan, len(self._plan.fleet.sites)
         if plan.fleet.simulation is not None:
-            count = len(plan.fleet.sites)
             self.tell(Progress(step="inverters", text="starting simulated inverters", of=count))
             self._spawn("simulator", self._simulator_command())
         self.tell(Progress(step="ray", text="starting a private Ray"))
         self._spawn("ray", head_command(self._run, plan.ports))
         if plan.fleet.simulation is not None:
             self._watch(self._run.sim_ready.exists, SIMULATOR_DEADLINE_S, "simulator")
-        self._watch(self._ray_answers, RAY_DEADLINE_S, "ray")
+            text = "starting simulated inverters"
+            self.tell(Progress(step="inverters", text=text, done=count, of=count))
+        self._watch(self._ray_started, RAY_DEADLINE_S, "ray")
         deployer = self._spawn("deployer", self._module("actors.local.deployer"), pipe=True)
         self._relay(deployer)
         self._deployed = True
+        self._node = node_process(self._run.marker)
         self.tell(Progress(step="ready", text="the fleet runs"))
 
     def _module(self, name: str) -> list[str]:
@@ -115,9 +120,12 @@ class Keeper:
         self._children[name] = child
         return child
 
-    def _ray_answers(self) -> bool:
-        text = self._run.log_tail("ray.log", lines=200)
-        return "Ray runtime started" in text
+    def _ray_started(self) -> bool:
+        return self._children["ray"].poll() == 0
+
+    def _watch_node(self) -> None:
+        self._watch(lambda: self._node is None or not is_alive(self._node), None)
+        raise BessaiError("Ray's node process ended", fix=f"see {self._run.ray}")
 
     def _relay(self, deployer: subprocess.Popen[bytes]) -> None:
         stream = cast("IO[bytes]", deployer.stdout)
@@ -133,7 +141,7 @@ class Keeper:
                 self._relay_line(line)
             return chunk == b""
 
-        self._watch(drained, None, "ray")
+        self._watch(drained, None, "deployer")
         if deployer.wait() != 0:
             raise BessaiError(
                 "the fleet could not be deployed",
@@ -153,9 +161,8 @@ class Keeper:
         end = None if deadline_s is None else time.monotonic() + deadline_s
         while not until():
             self._raise_if_ended(0.1 if must_live else 1.0)
-            for name, child in self._children.items():
-                if name in ("ray", must_live) and child.poll() is not None:
-                    raise self._died(name, child.returncode)
+            if must_live is not None:
+                self._raise_if_died(must_live)
             if end is not None and time.monotonic() > end:
                 raise BessaiError(
                     f"{must_live} did not start in {deadline_s:g} s",
@@ -172,9 +179,11 @@ class Keeper:
             elif not os.read(sys.stdin.fileno(), 64):
                 raise RunEnded
 
-    def _died(self, name: str, status: int) -> BessaiError:
-        last = self._run.log_tail(f"{name}.log")
-        return BessaiError(f"{name} ended with status {status}", value=last or None)
+    def _raise_if_died(self, name: str) -> None:
+        status = self._children[name].poll()
+        if status not in (None, 0):
+            last = self._run.log_tail(f"{name}.log")
+            raise BessaiError(f"{name} ended with status {status}", value=last or None)
 
     def _end(self) -> None:
         if self._deployed:

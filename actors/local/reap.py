@@ -17,13 +17,24 @@ def processes_of(marker: str) -> list[psutil.Process]:
         if process.pid == os.getpid():
             continue
         try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            if process.environ().get(RUN_MARK) == marker:
+            if is_alive(process) and process.environ().get(RUN_MARK) == marker:
                 found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
+        except (psutil.NoSuchProcess, psutil.AccessDenied, OSError):
             continue
     return found
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that merely waits to be collected does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def node_process(marker: str) -> psutil.Process | None:
+    """Ray's node process (raylet) of a run; actors live as long as it does."""
+    return next((p for p in processes_of(marker) if p.name() == "raylet"), None)
 
 
 def reap(marker: str, *, grace_s: float = 0.0, deadline_s: float = 10.0) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from typing import TypeVar, cast
+from collections.abc import Callable
+from typing import Final, TypeVar, cast
 
 import ray
 from fastapi import FastAPI
 from ray import serve
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import ActorDiedError, RayError, RayTaskError
 
 from actors.errors import FleetUnavailable
 from actors.names import FLEET_ACTOR
@@ -34,14 +35,17 @@ from bessai.fleet.views import (
     VersionView,
 )
 
-ANSWER_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S: Final = 5.0
 T = TypeVar("T")
 
 
 class RayGateway:
     """Asks the fleet actor; implements :class:`actors.serve.gateway.FleetGateway`."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, find: Callable[[str], Actor] = find_actor, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> None:
+        self._find, self._timeout_s = find, timeout_s
         self._handle: Actor | None = None
 
     async def live(self) -> LiveView:
@@ -99,14 +103,16 @@ class RayGateway:
 
     async def _ask(self, kind: type[T], question: str, *args: str) -> T:
         try:
-            if self._handle is None:
-                self._handle = await asyncio.to_thread(find_actor, FLEET_ACTOR)
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            # Looking up a name blocks while Ray's head is away; that is no reason to wait.
+            async with asyncio.timeout(self._timeout_s):
+                if self._handle is None:
+                    self._handle = await asyncio.to_thread(self._find, FLEET_ACTOR)
                 return cast("T", await self._handle.ask(question, *args))
         except RayTaskError as error:
             raise _our_error(error) from error
         except (RayError, ValueError, TimeoutError) as error:
-            self._handle = None
+            if isinstance(error, ActorDiedError):
+                self._handle = None  # gone for good; an actor that restarts keeps its handle
             raise FleetUnavailable(
                 "no fleet answers now", value=type(error).__name__, fix="start one with: bessai up"
             ) from error

@@ -13,5 +13,6 @@ def application(kind: object, name: str, max_ongoing_requests: int) -> serve.App
         name=name,
         ray_actor_options={"num_cpus": 0.1},
         max_ongoing_requests=max_ongoing_requests,
+        logging_config={"encoding": "JSON", "enable_access_log": False},
     )
     return make(cast("Any", kind)).bind()

@@ -1,7 +1,9 @@
 """Server-sent events: one poll of the fleet, shared by all who watch.
 
 A watcher holds one slot for the newest event. A slow one misses old snapshots instead of
-growing a queue; one that leaves frees its slot, and the last one ends the poll.
+growing a queue; one that leaves frees its slot, and the last one ends the poll. Ray Serve's
+proxy does queue for a client that stopped reading, without a limit (measured: its memory grows
+by all that is sent): so every stream ends after a while, and the client opens the next one.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from bessai.fleet.views import ProblemView
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE = b": keep-alive\n\n"
+RENEW = b"event: renew\ndata: {}\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +38,14 @@ class EventTiming:
         poll_timeout_s: A fleet that takes longer counts as unavailable.
         keep_alive_s: Longest silence on a connection.
         retry_s: What a client is told to wait before it reconnects.
+        longest_s: Life of one stream; ``renew`` is its last event.
     """
 
     period_s: float = 1.0
     poll_timeout_s: float = 3.0
     keep_alive_s: float = 10.0
     retry_s: float = 1.0
+    longest_s: float = 120.0
 
 
 def encode_event(name: str, payload: BaseModel) -> bytes:
@@ -93,16 +98,21 @@ class EventHub:
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
         """Wire bytes for one watcher, until it leaves or the hub closes."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._timing.longest_s
         with self._watching() as slot:
             yield f"retry: {round(self._timing.retry_s * 1000)}\n\n".encode()
-            while True:
+            while (left_s := end - loop.time()) > 0:
                 try:
-                    event = await asyncio.wait_for(slot.take(), self._timing.keep_alive_s)
+                    event = await asyncio.wait_for(
+                        slot.take(), min(self._timing.keep_alive_s, left_s)
+                    )
                 except TimeoutError:
                     event = KEEP_ALIVE
                 if event is None:
                     return
                 yield event
+            yield RENEW
 
     def close(self) -> None:
         """End all streams; each watcher's connection then closes."""

@@ -18,6 +18,7 @@ from bessai.fleet.views import ProblemView
 
 OPEN_PATHS = frozenset({"/", "/api/v1/health"})
 OPEN_PREFIX = "/static/"
+ENDLESS_PATHS = frozenset({"/api/v1/events"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Guard:
         guarded = _with_headers(send, path)
         refusal = _refusal(self._access, Headers(scope=scope), path)
         if refusal is None:
-            await self._app(scope, receive, guarded)
+            await self._app(_head_as_get(scope, path), receive, guarded)
         else:
             await refusal(scope, receive, guarded)
 
@@ -67,6 +68,13 @@ def is_loopback_host(host: str) -> bool:
         return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _head_as_get(scope: Scope, path: str) -> Scope:
+    """HEAD asks for the headers of GET (RFC 9110, 9.3.2); the server itself leaves out the body."""
+    if scope["method"] != "HEAD" or path in ENDLESS_PATHS:
+        return scope
+    return {**scope, "method": "GET"}
 
 
 def _refusal(access: Access, headers: Headers, path: str) -> ASGIApp | None:

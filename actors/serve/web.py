@@ -172,7 +172,8 @@ def _event_routes(hub: EventHub) -> APIRouter:
     described: Responses = {
         200: {
             "description": "Server-sent events: `snapshot` with a LiveView about once a second, "
-            "`unavailable` with a ProblemView while no fleet answers.",
+            "`unavailable` with a ProblemView while no fleet answers, `renew` where the stream "
+            "ends and the next one should be opened.",
             "content": {"text/event-stream": {"schema": {"type": "string"}}},
         }
     }

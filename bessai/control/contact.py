@@ -86,10 +86,17 @@ class Contact:
             return telemetry
         return None
 
-    async def apply(self, power_kw: float) -> ApplyOutcome:
-        """Write a command; errors of the device are outcomes too."""
+    async def apply(self, power_kw: float, deadline_s: float) -> ApplyOutcome:
+        """Write a command; errors of the device are outcomes too.
+
+        Nothing is sent after ``deadline_s``: what was read for the decision is too old then.
+        """
         try:
-            return await self._device.apply_power(power_kw)
+            async with asyncio.timeout(deadline_s):
+                return await self._device.apply_power(power_kw)
+        except TimeoutError:
+            text = f"not written and read back within {deadline_s:.1f} s, before its data is stale"
+            return PartiallyApplied(0, "command", text)
         except DeviceError as error:
             return Rejected(str(error))
 

@@ -56,7 +56,8 @@ class Ledger:
         failures: Failed writes in a row.
         retry_at: Control time before which a failed write is not repeated.
         quarrel: The last read showed another command than ours.
-        held_kw: That foreign command, or None where the device holds no forced command.
+        held_kw: What the device holds where that is not the known command of this site; None
+            where it is, or where there is no forced command.
     """
 
     written_kw: float | None = None
@@ -115,7 +116,8 @@ def decide_write(
 def observe(ledger: Ledger, telemetry: Telemetry | None, rules: WriteRules) -> Ledger:
     """Take note of what the read said about the command in force."""
     external = is_external(ledger, telemetry, rules)
-    held = telemetry.commanded_kw if external and telemetry is not None else None
+    unsure = external or ledger.written_kw is None
+    held = telemetry.commanded_kw if unsure and telemetry is not None else None
     return replace(ledger, quarrel=external, held_kw=held)
 
 
@@ -140,11 +142,11 @@ def _kind(
     ledger: Ledger, target_kw: float, allowed: Bounds, now: MonotonicS, rules: WriteRules
 ) -> WriteKind | None:
     written = ledger.written_kw
-    if written is None:
-        return WriteKind.CHANGE
-    in_force = (written,) if ledger.held_kw is None else (written, ledger.held_kw)
+    in_force = [power for power in (written, ledger.held_kw) if power is not None]
     if not all(allowed.contains(power, tolerance_kw=CONTAINED_KW) for power in in_force):
         return WriteKind.SAFETY
+    if written is None:
+        return WriteKind.CHANGE
     if ledger.quarrel and now - ledger.external_at >= REWRITE_GAP_S:
         return WriteKind.EXTERNAL
     if _is_change(written, target_kw, rules):

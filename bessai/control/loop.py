@@ -26,7 +26,7 @@ from bessai.control.step import (
     settle,
 )
 from bessai.control.uplink import FAREWELL_TIMEOUT_S, Reporter
-from bessai.model import MarketClock, SiteSnapshot, SiteState
+from bessai.model import MarketClock, SiteSnapshot, SiteState, Telemetry
 from bessai.model.outcome import Applied, PartiallyApplied, Rejected
 from bessai.ports import SiteDevice, Uplink
 from bessai.units import MonotonicS
@@ -35,6 +35,9 @@ STOP_WAIT_S: Final = 5.0
 """Longest wait for a running cycle before the device is released anyway."""
 
 FAULTS_BEFORE_RECONNECT: Final = 3
+
+GAP_CYCLES: Final = 2.0
+"""A cycle that starts later than this many cycles: the process stood still."""
 
 
 class SiteLoop:
@@ -78,7 +81,9 @@ class SiteLoop:
         self._record = Record()
         self._sequence = 0
         self._faults = 0
+        self._after_gap = False
         self._stopping = asyncio.Event()
+        self._cycling: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -91,10 +96,12 @@ class SiteLoop:
         """Run cycles at a fixed rate until :meth:`stop` or cancellation."""
         self._idle.clear()
         reports = self._start_reports()
+        # Hear the plan while the device connects: a restart must not dip to 0 kW without need.
+        self._reporter.wake()
         try:
             tick = self._clocks.now()
             while not self._stopping.is_set():
-                await self._guarded_cycle()
+                await self._cycle_that_stop_can_end(self._resumed(tick))
                 reports = self._revived(reports)
                 self._reporter.wake()
                 tick = next_tick(tick, self._clocks.now(), self._rules.cycle_s)
@@ -112,6 +119,7 @@ class SiteLoop:
                 await self._idle.wait()
         except TimeoutError:
             self._journal.event("cycle still busy at stop")
+            await self._end_cycle()
         await self._contact.release()
         self._control = ControlState()
         self._record = Record(state=SiteState.STOPPED)
@@ -152,11 +160,34 @@ class SiteLoop:
         self._tally.blocked("internal_fault")
         return self._start_reports()
 
-    async def _guarded_cycle(self) -> None:
+    def _resumed(self, tick: MonotonicS) -> bool:
+        """Whether the cycle that was due at ``tick`` starts after a gap; not twice in a row."""
+        late_s = self._clocks.now() - tick
+        gap = late_s > GAP_CYCLES * self._rules.cycle_s and not self._after_gap
+        if gap:
+            self._journal.event("cycles stood still; this one only reads", late_s=late_s)
+        self._after_gap = gap
+        return gap
+
+    async def _cycle_that_stop_can_end(self, resumed: bool) -> None:
+        """A task of its own, so that no late part of it writes after the release."""
+        self._cycling = asyncio.create_task(self._guarded_cycle(resumed))
+        try:
+            await self._cycling
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+
+    async def _end_cycle(self) -> None:
+        if self._cycling is not None:
+            self._cycling.cancel()
+        await self._idle.wait()
+
+    async def _guarded_cycle(self, resumed: bool) -> None:
         try:
             await self._contact.connect_if_due()
             started = self._clocks.now()
-            await self._cycle()
+            await self._cycle(resumed)
             self._tally.cycle(self._clocks.now() - started, self._rules.cycle_s)
             self._faults = 0
         except Exception as error:  # noqa: BLE001 - a bug in one cycle must not end the site
@@ -164,7 +195,7 @@ class SiteLoop:
         else:
             self._journal.change("state", self.state.value)
 
-    async def _cycle(self) -> None:
+    async def _cycle(self, resumed: bool) -> None:
         telemetry = None
         if self._contact.link.connected:
             telemetry = await self._contact.read(self._rules.limits.max_age_s)
@@ -172,16 +203,16 @@ class SiteLoop:
             self._control = ControlState()
         now = self._clocks.now()
         market_now = self._clock.market_at(self._clocks.wall())
-        cycle = CycleInput(now, market_now, telemetry, self._reporter.orders)
+        cycle = CycleInput(now, market_now, telemetry, self._reporter.orders, resumed)
         self._control, decision = decide(self._control, self._rules, cycle)
         self._count(decision)
         if decision.write is not None and self._contact.link.connected:
-            await self._write(decision.write)
+            await self._write(decision.write, telemetry)
         link, problem = self._contact.link, self._contact.read_error
         self._record = record(link, decision, self._control, telemetry, problem)
 
-    async def _write(self, write: Write) -> None:
-        outcome = await self._contact.apply(write.power_kw)
+    async def _write(self, write: Write, telemetry: Telemetry | None) -> None:
+        outcome = await self._contact.apply(write.power_kw, self._fresh_for_s(write, telemetry))
         self._control = settle(self._control, write, outcome, self._clocks.now())
         match outcome:
             case Applied() | PartiallyApplied():
@@ -190,6 +221,13 @@ class SiteLoop:
                 pass
         self._tally.write_failures += not isinstance(outcome, Applied)
         self._journal.note("command not accepted", self._control.write_error)
+
+    def _fresh_for_s(self, write: Write, telemetry: Telemetry | None) -> float:
+        """Real seconds in which the command may be sent; rest needs no fresh data."""
+        max_age_s = self._rules.limits.max_age_s
+        if telemetry is None or write.power_kw == 0:
+            return max_age_s
+        return telemetry.measured_at + max_age_s - self._clocks.now()
 
     def _count(self, decision: Decision) -> None:
         self._tally.blocked(*decision.blocked)

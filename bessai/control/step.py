@@ -58,12 +58,15 @@ class CycleInput:
         market_now: Aware UTC market time.
         telemetry: Read in this cycle, or None where the read failed.
         orders: What the fleet last said.
+        resumed: The process stood still before this cycle: somebody else may have taken over,
+            so it only reads.
     """
 
     now: MonotonicS
     market_now: datetime
     telemetry: Telemetry | None
     orders: Orders
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def decide(
         external=observed.ledger.quarrel and not state.ledger.quarrel,
         effect_failed=observed.effect.failed and not state.effect.failed,
     )
-    power_kw = _in_force_kw(observed.ledger, decision)
+    power_kw = _in_force_kw(observed.ledger, decision, resumed=cycle.resumed)
     return replace(observed, power_kw=power_kw, decided_at=cycle.now, last=decision), decision
 
 
@@ -151,9 +154,9 @@ def _refused(state: ControlState, error: str, now: MonotonicS, *, partial: bool)
     return replace(state, ledger=ledger, power_kw=in_force_kw, write_error=error)
 
 
-def _in_force_kw(ledger: Ledger, decision: Decision) -> float:
-    """The setpoint, except while a refused write waits: then the older command still acts."""
-    if ledger.failures and decision.write is None:
+def _in_force_kw(ledger: Ledger, decision: Decision, *, resumed: bool) -> float:
+    """The setpoint, except while a write has to wait: then the older command still acts."""
+    if (ledger.failures or resumed) and decision.write is None:
         return 0.0 if ledger.written_kw is None else ledger.written_kw
     return decision.setpoint.power_kw
 
@@ -203,4 +206,5 @@ def _decision(
     wish_kw = 0.0 if choice is None else choice.power_kw
     ledger, power_kw = state.ledger, setpoint.power_kw
     write = decide_write(ledger, power_kw, allowed.bounds, cycle.now, rules.writes)
+    write = None if cycle.resumed else write
     return Decision(setpoint, allowed, plan.autonomy, write, blockers(allowed, wish_kw))

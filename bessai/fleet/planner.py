@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from bessai.errors import BessaiError, ModelError
+from bessai.errors import BessaiError, MarketError, ModelError
 from bessai.fleet.settlement import step_start
 from bessai.fleet.state import FleetState
 from bessai.fleet.tracking import ExpectedSoc
@@ -34,6 +34,9 @@ HORIZON: Final = timedelta(hours=24)
 SHORTEST_PERIOD_S: Final = 1.0
 BACKOFF_MAX_S: Final = 30.0
 ANSWER_DEADLINE_S: Final = 30.0
+BLIND_AFTER: Final = timedelta(hours=48)
+"""Without a price for so long nobody can say what the energy is worth: schedules run out, and
+then the sites hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,7 @@ class Planner:
     async def _plan(self, market_now: datetime) -> None:
         models, market = self._models, self._market
         past = models.past_prices(market_now)
+        _check_recent(past)
         horizon_steps = math.ceil(HORIZON / market.step)
         forecast = await models.forecast.forecast(past, horizon_steps)
         _check_forecast(forecast)
@@ -197,6 +201,16 @@ class Planner:
         wait_s = min(SHORTEST_PERIOD_S * 2.0**self._failures_in_row, BACKOFF_MAX_S)
         self._failures_in_row += 1
         self._not_before = self._now() + wait_s
+
+
+def _check_recent(past: PastPrices) -> None:
+    if past.as_of - past.available_at > BLIND_AFTER:
+        since = past.available_at.isoformat(timespec="minutes")
+        raise MarketError(
+            f"no price was published since {since}",
+            field=past.node,
+            fix="check the price source; a replay may be past the end of its prices",
+        )
 
 
 def _check_forecast(forecast: QuantileForecast) -> None:

@@ -121,6 +121,14 @@ def test_after_a_partial_write_the_command_in_force_is_unknown() -> None:
     assert after_failure(WROTE_2, AT_100, partial=True).written_kw is None
 
 
+def test_an_unknown_command_outside_the_envelope_is_undone_without_patience() -> None:
+    ledger = after_failure(WROTE_2, AT_100, partial=True)
+    ledger = observe(ledger, telemetry_at(100.5, commanded_kw=2.0), RULES)
+    write = decide_write(ledger, 0.0, Bounds(0.0, 0.0), MonotonicS(100.6), RULES)
+    assert write == Write(0.0, WriteKind.SAFETY)
+    assert decide_write(ledger, 3.0, OPEN, MonotonicS(100.6), RULES) is None
+
+
 @given(st.floats(-5, 5), st.floats(-5, 0), st.floats(0, 5), st.floats(100, 400))
 def test_what_stays_in_force_is_allowed_and_near_the_target(
     written: float, low: float, high: float, now: float

@@ -20,7 +20,13 @@ from bessai.model import (
     SiteState,
 )
 from tests.support.site_fakes import FakeDevice, FakeUplink, until
-from tests.support.site_time import WALL_0, run_virtual, virtual_clocks, virtual_now
+from tests.support.site_time import (
+    WALL_0,
+    run_virtual,
+    stand_still,
+    virtual_clocks,
+    virtual_now,
+)
 from tests.support.site_values import MARKET_0, schedule
 
 PLAN = schedule([4.0] * 24)
@@ -388,6 +394,84 @@ def test_cancellation_ends_the_loop_and_stop_still_releases() -> None:
         assert device.released == 1
 
     run_virtual(main)
+
+
+def test_a_stop_during_a_slow_connect_leaves_no_command_behind() -> None:
+    async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
+        device.connect_s = 7.0
+        await asyncio.sleep(0.5)
+        await loop.stop()
+        await asyncio.sleep(20)
+        assert device.sent == []
+        assert loop.state is SiteState.STOPPED
+
+    play(script)
+
+
+def test_a_stop_during_a_slow_write_releases_after_it() -> None:
+    async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
+        device.register_s = 2.4
+        await until(lambda: len(device.sent) == 1)
+        await loop.stop()
+        sent = len(device.sent)
+        await asyncio.sleep(20)
+        assert (device.released, len(device.sent), device.commanded_kw) == (1, sent, None)
+        assert loop.state is SiteState.STOPPED
+
+    play(script)
+
+
+def test_a_slow_device_never_gets_power_from_stale_data() -> None:
+    async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
+        device.read_s, device.register_s = 7.0, 1.5
+        await asyncio.sleep(60)
+        ages = [at - max(r for r in device.reads if r <= at) for at, kw in device.sent if kw]
+        assert ages
+        assert max(ages) <= 10.0
+        assert device.commands == []
+        snapshot = loop.snapshot()
+        assert snapshot.error is not None
+        assert "not written and read back within" in snapshot.error
+
+    play(script)
+
+
+def test_a_process_that_stood_still_does_not_finish_an_old_command() -> None:
+    async def script(_: SiteLoop, device: FakeDevice, __: FakeUplink) -> None:
+        device.register_s = 0.1
+        await until(lambda: len(device.sent) == 1)
+        stand_still(30.0)
+        sent = len(device.sent)
+        await until(lambda: len(device.reads) == 2)
+        assert len(device.sent) == sent
+
+    play(script)
+
+
+def test_the_first_cycle_after_a_gap_only_reads(caplog: pytest.LogCaptureFixture) -> None:
+    async def script(_: SiteLoop, device: FakeDevice, __: FakeUplink) -> None:
+        await until(lambda: device.commanded_kw == 4.0)
+        await asyncio.sleep(3.5)
+        reads, sent = len(device.reads), len(device.sent)
+        caplog.clear()
+        stand_still(70.0)
+        await until(lambda: len(device.sent) == sent + 4)
+        assert device.reads[reads + 1] < device.sent[sent][0]
+        assert [r.message for r in caplog.records][:1] == [
+            "cycles stood still; this one only reads"
+        ]
+
+    with caplog.at_level(logging.INFO, logger="bessai.control"):
+        play(script)
+
+
+def test_a_restarted_site_takes_up_its_plan_without_a_dip_to_rest() -> None:
+    async def script(_: SiteLoop, device: FakeDevice, __: FakeUplink) -> None:
+        device.commanded_kw = 4.0
+        await until(lambda: len(device.commands) == 1)
+        assert device.commands[0][1] == 4.0
+
+    play(script)
 
 
 def test_normal_cycles_log_nothing(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -17,6 +18,14 @@ async def planned_rig(*site_ids: str, speed: float = 1.0) -> Rig:
     await rig.fleet.plan_if_due()
     assert rig.fleet.fleet().plan_error is None
     return rig
+
+
+class EndedPrices(FakePrices):
+    """A source that still answers with its last prices after its end."""
+
+    def past(self, as_of: datetime) -> PastPrices:
+        newest = min(as_of, self.coverage[1] + HOUR)
+        return replace(super().past(newest), as_of=as_of)
 
 
 async def replans(rig: Rig) -> bool:
@@ -193,3 +202,19 @@ async def test_a_site_without_a_reading_keeps_its_old_schedule() -> None:
     kept = rig.fleet.schedule("a")
     assert kept is not None
     assert kept.schedule_id == "a@1"
+
+
+async def test_prices_that_ended_end_the_planning_and_say_so() -> None:
+    rig = Rig(prices=EndedPrices([40.0] * 24 * 7))  # the last one is published at T0 + 1 h
+    rig.report(reading())
+    rig.pass_s(2, market=49 * HOUR)
+    rig.report(reading())
+    assert await replans(rig)
+    assert rig.fleet.fleet().plan_error is None
+    rig.pass_s(2, market=HOUR)
+    rig.report(reading())
+    assert not await replans(rig)
+    error = rig.fleet.fleet().plan_error
+    assert error is not None
+    assert "no price was published since 2024-03-01T01:00+00:00" in error
+    assert not next(c for c in rig.fleet.health().checks if c.name == "planning").ok

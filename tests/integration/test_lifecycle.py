@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from actors.local.reap import processes_of
+from bessai.cli.client import ApiClient
 from bessai.cli.launch import sweep_abandoned_demos
 from tests.support.command import eventually, nothing_left, running
 
@@ -70,3 +71,26 @@ def test_a_living_demo_is_not_swept(tmp_path: Path) -> None:
         sweep_abandoned_demos()
         assert folder.exists()
         assert command.process.poll() is None
+
+
+def test_sites_and_fleet_outlive_rays_head_server() -> None:
+    with running(*DEMO) as command:
+        command.wait_for("All 1 sites run")
+        folder, url = command.run_folder, command.wait_for(r"page +(http\S+)")
+        command.wait_for("calama +(running|holding)")
+        with ApiClient(url) as api:
+            head = next(p for p in processes_of(str(folder)) if p.name() == "gcs_server")
+            head.kill()
+            killed = time.monotonic()
+
+            def cycles() -> int:
+                counters = api.site("calama").counters
+                return 0 if counters is None else counters.cycles
+
+            before, planned = cycles(), api.fleet().plan_version
+            eventually(lambda: time.monotonic() > killed + 20 and cycles() >= before + 15, 40)
+            assert api.site("calama").autonomy == "fleet"
+            assert api.fleet().plan_version > planned
+        command.send(signal.SIGINT)
+        assert command.end() == 0
+    assert nothing_left(folder)

@@ -22,6 +22,9 @@ class FakeDevice:
         fault: What goes wrong now: ``dead``, ``busy``, ``hang``, ``bug`` or nothing.
         refuse: Whether writes are refused.
         follows: Whether power follows the command.
+        read_s, connect_s: How long these take.
+        register_s: How long each of the four register writes of a command takes.
+        sent: When each register was sent, with the power of its command.
         dead_man_s: Forgets a command after this time, if set.
     """
 
@@ -32,8 +35,11 @@ class FakeDevice:
         self.follows = True
         self.dead_man_s: float | None = None
         self.read_s = 0.05
+        self.connect_s = 0.0
+        self.register_s = 0.0
         self.commanded_kw: float | None = None
         self.commands: list[tuple[float, float]] = []
+        self.sent: list[tuple[float, float]] = []
         self.reads: list[float] = []
         self.connects: list[float] = []
         self.released = 0
@@ -42,6 +48,7 @@ class FakeDevice:
 
     async def connect(self) -> DeviceIdentity:
         self.connects.append(virtual_now())
+        await asyncio.sleep(self.connect_s)
         if self.fault == "dead":
             raise DeviceTimeout("connection refused")
         return DeviceIdentity("SUN2000-5KTL-L1", "S1", "V1")
@@ -66,6 +73,9 @@ class FakeDevice:
             return Rejected("register 47247: exception 2")
         if self.fault == "dead":
             return Rejected("connection lost")
+        for _ in range(4):
+            self.sent.append((virtual_now(), power_kw))
+            await asyncio.sleep(self.register_s)
         self._armed_at = virtual_now()
         self.commands.append((self._armed_at, power_kw))
         self.commanded_kw = power_kw

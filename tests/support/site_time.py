@@ -37,6 +37,16 @@ class _VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual.now_s
 
+    def skip(self, seconds: float) -> None:
+        self._virtual.now_s += seconds
+
+
+def stand_still(seconds: float) -> None:
+    """Let time pass without running anything, as SIGSTOP or a paused machine does."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _VirtualLoop)
+    loop.skip(seconds)
+
 
 def run_virtual(main: Callable[[], Coroutine[Any, Any, T]], limit_s: float = 3600.0) -> T:
     """Run a coroutine in virtual time; ``limit_s`` is virtual too."""

@@ -23,6 +23,7 @@ def free_socket(port: int = 0) -> socket.socket:
 def served(app: FastAPI, port: int = 0) -> Iterator[str]:
     """Base URL of the running app; stops it on exit."""
     bound = free_socket(port)
+    bound.listen()  # a client that is faster than the server waits instead of being refused
     config = uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, daemon=True)

@@ -97,6 +97,19 @@ def test_every_error_is_a_problem_with_a_fix(
     assert problem(answer).fix
 
 
+@pytest.mark.parametrize("path", ["/", "/metrics", "/api/v1/health", "/api/v1/fleet", "/nothing"])
+def test_head_answers_as_get_without_a_body(api: httpx.Client, path: str) -> None:
+    got, head = api.get(path), api.head(path)
+    assert head.status_code == got.status_code
+    assert head.headers["content-type"] == got.headers["content-type"]
+    assert head.headers["cache-control"] == got.headers["cache-control"]
+    assert not head.content
+
+
+def test_head_never_opens_a_stream(api: httpx.Client) -> None:
+    assert api.head("/api/v1/events").status_code == 405
+
+
 @pytest.mark.parametrize("path", [p for p, _ in ROUTES if p not in {"health", "version"}])
 def test_no_fleet_is_503_with_retry_after(api: httpx.Client, fleet: FakeFleet, path: str) -> None:
     fleet.available = False

@@ -11,7 +11,7 @@ import pytest
 from ray import cloudpickle, serve
 
 from actors.errors import FleetUnavailable
-from actors.serve.events import KEEP_ALIVE, EventHub, EventTiming
+from actors.serve.events import KEEP_ALIVE, RENEW, EventHub, EventTiming
 from actors.serve.web import create_app
 from bessai.fleet.views import LiveView, ProblemView
 from tests.support.web_fake_fleet import FakeFleet
@@ -145,6 +145,21 @@ async def test_silence_is_broken_by_a_keep_alive() -> None:
         assert await anext(stream) == KEEP_ALIVE
         assert await anext(stream) == KEEP_ALIVE
     await stream.aclose()
+
+
+async def test_a_stream_ends_before_a_stuck_client_fills_the_proxy(fleet: FakeFleet) -> None:
+    hub = EventHub(fleet, EventTiming(period_s=0.01, longest_s=0.1))
+    async with asyncio.timeout(LIMIT_S):
+        seen = [event async for event in hub.stream()]
+    assert len(seen) > 3
+    assert seen[-1] == RENEW
+    assert hub.watchers == 0
+
+
+async def test_a_silent_stream_ends_in_time_too() -> None:
+    hub = EventHub(SlowFleet(), EventTiming(poll_timeout_s=30, keep_alive_s=30, longest_s=0.05))
+    async with asyncio.timeout(LIMIT_S):
+        assert [event async for event in hub.stream()][-1] == RENEW
 
 
 async def test_a_defect_ends_the_streams_so_that_clients_reconnect(

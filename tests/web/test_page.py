@@ -100,6 +100,33 @@ def test_the_chart_draws_price_band_zones_and_lines(watched: Watched) -> None:
     assert path.count("M") == 2, "the hour without a price must be a gap"
 
 
+WATCH_LINK = """() => {
+  window.links = [];
+  new MutationObserver(() => window.links.push(document.body.dataset.link)).observe(
+    document.body, { attributes: true, attributeFilter: ["data-link"] });
+}"""
+
+# Samples a minute apart, then a pause of so many minutes, at the speed of a real market.
+READ_MIDDLE_OF_PAUSE = """async (minutes) => {
+  const { Day } = await import("/static/day.js");
+  const day = new Day();
+  const at = (minute) => Date.UTC(2024, 0, 1) + minute * 60_000;
+  const text = (minute) => new Date(at(minute)).toISOString();
+  const numbers = { active_power_kw: 1, soc_pct: 50 };
+  const end = 10 + minutes;
+  day.setSamples([8, 9, 10, end].map((minute) => ({ market_at: text(minute), ...numbers })));
+  day.setLive({ clock: { market_now: text(end), speed: 1 } }, numbers);
+  return [day.maxGapMs >= minutes * 60_000, day.reading(at(10 + minutes / 2)).sample !== null];
+}"""
+
+
+@pytest.mark.parametrize(("minutes", "joined"), [(2, True), (30, False)])
+def test_a_pause_of_a_site_is_a_gap_not_a_line(
+    watched: Watched, minutes: int, joined: bool
+) -> None:
+    assert watched.page.evaluate(READ_MIDDLE_OF_PAUSE, minutes) == [joined, joined]
+
+
 def test_a_pointer_and_the_keyboard_read_values(watched: Watched) -> None:
     page, chart = watched.page, watched.page.locator("#chart")
     box = chart.bounding_box()
@@ -172,6 +199,17 @@ def test_a_fleet_that_is_gone_greys_its_numbers_until_it_returns(
         fleet.available = True
         expect(page.locator("#link-text")).to_have_text("Live")
         expect(page.locator("#lost")).to_be_hidden()
+
+
+def test_a_stream_that_the_server_renews_is_no_loss(browser: Browser) -> None:
+    timing = EventTiming(period_s=0.05, longest_s=0.3)
+    app = create_app(FakeFleet(), api_key=None, loopback_only=True, timing=timing)
+    with served(app) as base, opened(browser, base) as found:
+        expect(found.page.locator("body")).to_have_attribute("data-link", "live")
+        found.page.evaluate(WATCH_LINK)
+        found.page.wait_for_timeout(1500)
+        assert found.page.evaluate("window.links") == []
+        assert found.errors == []
 
 
 def test_a_server_that_stops_and_returns_is_found_again(browser: Browser) -> None:

@@ -2,6 +2,7 @@
 
 export const HOUR_MS = 3_600_000;
 const THIN_MS = 180_000;
+const SAMPLES_MISSED = 6;
 const IDLE_KW = 0.05;
 
 const at = (text) => Date.parse(text);
@@ -17,6 +18,7 @@ export class Day {
   plan = [];
   planInfo = null;
   samples = [];
+  #spacingMs = THIN_MS;
 
   setPrice(view) {
     const stepMs = view.step_s * 1000;
@@ -37,6 +39,8 @@ export class Day {
   setSamples(points) {
     const loaded = points.map((p) => ({ at: at(p.market_at), kw: p.active_power_kw, soc: p.soc_pct }));
     const newest = loaded.at(-1)?.at ?? -Infinity;
+    const gaps = loaded.slice(1).map((sample, n) => sample.at - loaded[n].at);
+    this.#spacingMs = gaps.length ? Math.max(THIN_MS, Math.min(...gaps)) : THIN_MS;
     this.samples = [...loaded, ...this.samples.filter((sample) => sample.at > newest)];
   }
 
@@ -55,9 +59,10 @@ export class Day {
     this.samples = [];
   }
 
-  // Longest time between samples that still is one line: a page that was away leaves a gap.
+  // Longest time between samples that still is one line: a silent site, or a page that was away,
+  // leaves a gap.
   get maxGapMs() {
-    return Math.max(HOUR_MS, 4000 * (this.fleet?.clock.speed ?? 1));
+    return SAMPLES_MISSED * Math.max(this.#spacingMs, 1000 * (this.fleet?.clock.speed ?? 1));
   }
 
   // Neighbouring steps of the same direction, for zones and for the summary.

@@ -71,7 +71,7 @@ export class LiveLink {
     this.#running = true;
     for (;;) {
       try {
-        await this.#readOnce();
+        if (await this.#readOnce()) continue;
         this.#failures += 1;
         this.#on.lost("the server closed the connection");
       } catch (error) {
@@ -88,6 +88,7 @@ export class LiveLink {
     }
   }
 
+  // Reads until the stream ends; true where the server only wants it to be opened anew.
   async #readOnce() {
     const silence = new AbortController();
     let timer = setTimeout(() => silence.abort(), SILENCE_MS);
@@ -101,11 +102,15 @@ export class LiveLink {
       const parser = new EventParser();
       for (;;) {
         const { value, done } = await reader.read();
-        if (done) return;
-        for (const event of parser.push(value)) if (this.#dispatch(event)) reset();
+        if (done) return false;
+        for (const event of parser.push(value)) {
+          if (event.name === "renew") return true;
+          if (this.#dispatch(event)) reset();
+        }
       }
     } finally {
       clearTimeout(timer);
+      silence.abort();
     }
   }
 

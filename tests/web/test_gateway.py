@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ray.exceptions import RayTaskError
+
+from actors.errors import FleetUnavailable
+from actors.fleet import ServeApp
+from actors.ray_api import Actor
+from actors.serve.api import RayGateway
+from bessai.errors import ModelError
+
+
+async def test_a_head_that_is_away_does_not_hold_a_question() -> None:
+    """Looking up a name blocks for as long as Ray's head is away."""
+    back = threading.Event()
+
+    def find(_name: str) -> Actor:
+        back.wait(10)
+        raise ValueError("no such actor")
+
+    gateway = RayGateway(find, timeout_s=0.1)
+    try:
+        async with asyncio.timeout(3):
+            with pytest.raises(FleetUnavailable):
+                await gateway.fleet()
+    finally:
+        back.set()
+
+
+@dataclass
+class Refusing:
+    """A Serve handle whose model refuses or breaks."""
+
+    cause: Exception
+    looked_up: int = 0
+
+    def find(self, _name: str) -> Any:
+        self.looked_up += 1
+        return self
+
+    @property
+    def forecast(self) -> Refusing:
+        return self
+
+    async def remote(self) -> None:
+        error: Any = RayTaskError
+        raise error("forecast", "traceback", self.cause).as_instanceof_cause()
+
+
+async def test_a_model_that_refuses_says_why_and_is_not_called_absent() -> None:
+    model = Refusing(
+        ModelError("needs 48 h of past prices", field="crucero_220", fix="start later")
+    )
+    app = ServeApp("price", model.find)
+    for _ in range(2):
+        with pytest.raises(ModelError) as raised:
+            await app.call("forecast")
+        assert str(raised.value) == "crucero_220: needs 48 h of past prices; start later"
+    assert model.looked_up == 1
+
+
+async def test_a_model_that_breaks_is_looked_up_anew() -> None:
+    model = Refusing(KeyError("defect"))
+    app = ServeApp("price", model.find)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="price model on Ray Serve does not answer"):
+            await app.call("forecast")
+    assert model.looked_up == 2

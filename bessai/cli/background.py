@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from bessai.config import FleetConfig, load_fleet
 from bessai.config.legacy import apply_environment, unused_variables
 from bessai.config.paths import state_folder
 from bessai.config.secret import api_key, require_key_beyond_loopback
-from bessai.errors import BessaiError
+from bessai.errors import BessaiError, ConfigError
 from bessai.markets import open_market
 
 
@@ -87,7 +88,7 @@ def down(fleet_id: str | None, console: Console) -> None:
     """
     run = the_run(fleet_id, [r for r in find_runs() if r.is_background])
     if run.joined is not None:
-        _leave(run.joined)
+        _leave(run.joined, console)
     elif run.folder is not None:
         stop(run.folder)
     console.print(f"Fleet {run.fleet_id} is down; its inverters have their own mode again.")
@@ -114,40 +115,61 @@ def _claim(fleet_id: str) -> tuple[rundir.RunDir, int]:
 
 
 def _join(fleet: FleetConfig, address: str, console: Console) -> None:
-    import ray  # noqa: PLC0415  only this path needs it in the command's own process
-
+    if fleet.simulation is not None:
+        raise ConfigError(
+            "runs only on a Ray of its own, beside its simulated inverters",
+            field="simulation",
+            fix="leave out --address, or remove the section to drive real inverters",
+        )
+    url = _connect(address)
     from actors.deploy import deploy, wait_for_first_cycles  # noqa: PLC0415
-    from actors.names import NAMESPACE  # noqa: PLC0415
-
-    try:
-        context = ray.init(address=address, namespace=NAMESPACE, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        line = str(error).strip().splitlines()[0]
-        raise BessaiError(
-            f"cannot join this Ray: {line}", field="--address", value=address, fix="check it"
-        ) from None
 
     def tell(step: Progress) -> None:
         console.print(f"{step.text} {step.done}/{step.of}" if step.of else step.text)
 
-    url = f"http://{context.dashboard_url}" if context.dashboard_url else None
     clock = clock_of(fleet, datetime.now(UTC))
     deploy(fleet, clock, f"sqlite:///{store_path(fleet)}", dashboard_url=url, tell=tell)
     wait_for_first_cycles(fleet, tell)
-    host = "127.0.0.1" if not fleet.api.is_loopback else fleet.api.host
+    host = fleet.api.host if fleet.api.is_loopback else "127.0.0.1"
     Joined(address=address, page_url=f"http://{host}:{fleet.api.port}", fleet=fleet).save()
     console.print(f"Fleet {fleet.id} runs on {address}.", style="bold green")
 
 
-def _leave(joined: Joined) -> None:
-    import ray  # noqa: PLC0415
+def _leave(joined: Joined, console: Console) -> None:
+    try:
+        _connect(joined.address)
+    except ConfigError as error:
+        console.print(f"{error}; forgetting the fleet", style="yellow")
+    else:
+        from actors.deploy import undeploy  # noqa: PLC0415
 
-    from actors.deploy import undeploy  # noqa: PLC0415
+        undeploy(joined.fleet)
+    Joined.path(joined.fleet.id).unlink(missing_ok=True)
+
+
+def _connect(address: str) -> str | None:
+    """Join a Ray that others may use; returns its dashboard's address.
+
+    Raises:
+        ConfigError: no Ray answers there, or it refuses.
+    """
+    import ray  # noqa: PLC0415  only a joined fleet needs it in the command's own process
+
     from actors.names import NAMESPACE  # noqa: PLC0415
 
     try:
-        ray.init(address=joined.address, namespace=NAMESPACE, log_to_driver=False)
-        undeploy(joined.fleet)
-    except ConnectionError:
-        pass  # that Ray is gone, and the fleet with it
-    Joined.path(joined.fleet.id).unlink(missing_ok=True)
+        context = ray.init(
+            address=address,
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"cannot join this Ray ({line})",
+            field="--address",
+            value=address,
+            fix="check the address, and RAY_AUTH_TOKEN_PATH where it asks for a token",
+        ) from None
+    return f"http://{context.dashboard_url}" if context.dashboard_url else None

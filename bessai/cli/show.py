@@ -73,11 +73,17 @@ def _site_table(site: SiteView) -> Table:
     table.add_row("setpoint", number(site.setpoint_kw, "kW", 2, sign=True))
     table.add_row("because", site.setpoint_reason or DASH)
     table.add_row("allowed", allowed)
-    table.add_row("alarms", ", ".join(site.alarms) or "none")
+    table.add_row("alarms", _alarms(site))
     earned = site.earnings
     table.add_row("earned", number(earned.amount, earned.currency, 4))
     table.add_row("energy", f"{earned.exported_kwh:.1f} kWh out, {earned.imported_kwh:.1f} kWh in")
     return table
+
+
+def _alarms(site: SiteView) -> str:
+    if site.reading_age_s is None:
+        return DASH  # without a reading nobody knows
+    return ", ".join(site.alarms) or "none"
 
 
 def _schedule_table(schedule: ScheduleView) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -45,7 +46,11 @@ class BatteryConfig(ConfigModel):
 
 
 class SiteConfig(ConfigModel):
-    """One site: where its inverter is and what its battery may do."""
+    """One site: where its inverter is and what its battery may do.
+
+    ``export_limit_kw`` and ``import_limit_kw`` are limits of the grid connection; left out,
+    the connection sets none, and other loads or PV of the site do not narrow the battery.
+    """
 
     id: str = Field(pattern=SITE_ID_PATTERN)
     profile: str = "huawei_sun2000"
@@ -78,12 +83,8 @@ class SiteConfig(ConfigModel):
             soc_max_pct=battery.soc_max_pct,
             temperature_min_c=battery.temperature_min_c,
             temperature_max_c=battery.temperature_max_c,
-            export_limit_kw=(
-                battery.max_discharge_kw if self.export_limit_kw is None else self.export_limit_kw
-            ),
-            import_limit_kw=(
-                battery.max_charge_kw if self.import_limit_kw is None else self.import_limit_kw
-            ),
+            export_limit_kw=math.inf if self.export_limit_kw is None else self.export_limit_kw,
+            import_limit_kw=math.inf if self.import_limit_kw is None else self.import_limit_kw,
             round_trip_efficiency_pct=battery.round_trip_efficiency_pct,
             ramp_kw_per_s=peak_kw if self.ramp_kw_per_s is None else self.ramp_kw_per_s,
             max_age_s=self.max_age_s,

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from bessai.config import SiteConfig
 from bessai.errors import BessaiError, ConfigError
 from bessai.fleet.settlement import SettlementRules, settle
-from bessai.model import SiteId, SiteSnapshot
+from bessai.fleet.state import finite
+from bessai.model import SiteId, SiteReading, SiteSnapshot
 from bessai.store.account import Account, AccountStore, MeterReading
 
 log = logging.getLogger(__name__)
 
 WH_PER_KWH: Final = 1e3
 PICO_PER_UNIT: Final = 1e12
+LATE: Final = timedelta(minutes=1)
+"""A reading that is older than the newest by less is late; by more, the clock was set back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,7 @@ class Books:
         self._max_kw = {site.site_id: _rated_kw(site) for site in sites}
         self._accounts = dict(store.load())
         self._unsaved: dict[SiteId, Account] = {}
+        self._read_at: dict[SiteId, datetime] = {}
         self._saving = asyncio.Lock()
         self.error: str | None = None
         for account in self._accounts.values():
@@ -60,8 +66,21 @@ class Books:
             reading = snapshot.reading
             if reading is None or reading.exported_wh is None or reading.imported_wh is None:
                 continue
+            if self._is_late(snapshot, reading):
+                continue
             meter = MeterReading(reading.exported_wh, reading.imported_wh, snapshot.market_at)
             self._settle(snapshot.site_id, meter)
+
+    def _is_late(self, snapshot: SiteSnapshot, reading: SiteReading) -> bool:
+        # Ray does not fence: a process that was replaced may still report beside its successor.
+        # Its older counters are not a reset; what they hold is in the newer ones already.
+        age_s = finite(reading.age_s)
+        read_at = snapshot.reported_at - timedelta(seconds=0.0 if age_s is None else age_s)
+        newest = self._read_at.get(snapshot.site_id)
+        if newest is not None and timedelta(0) < newest - read_at < LATE:
+            return True
+        self._read_at[snapshot.site_id] = read_at
+        return False
 
     def _settle(self, site_id: SiteId, meter: MeterReading) -> None:
         before = self._accounts.get(site_id)
@@ -120,8 +139,8 @@ class Books:
 
 def _rated_kw(site: SiteConfig) -> float:
     limits = site.limits()
-    connection_kw = max(limits.export_limit_kw, limits.import_limit_kw)
-    return max(connection_kw, limits.max_charge_kw, limits.max_discharge_kw)
+    connection = filter(math.isfinite, (limits.export_limit_kw, limits.import_limit_kw))
+    return max(*connection, limits.max_charge_kw, limits.max_discharge_kw)
 
 
 def _check_currency(account: Account, currency: str) -> None:

@@ -65,7 +65,7 @@ class SiteLimits:
         max_charge_kw, max_discharge_kw: Positive numbers.
         soc_min_pct, soc_max_pct: Normal band.
         temperature_min_c, temperature_max_c: Outside: no power at all.
-        export_limit_kw, import_limit_kw: Grid connection, positive numbers.
+        export_limit_kw, import_limit_kw: Grid connection, positive numbers; inf is no limit.
         round_trip_efficiency_pct: AC to AC, used to look ahead.
         ramp_kw_per_s: Fastest growth of power; shrinking is free.
         max_age_s: Telemetry older than this is stale.

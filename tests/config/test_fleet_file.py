@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from pathlib import Path
 
@@ -201,11 +202,11 @@ def test_a_loaded_fleet_is_frozen_and_pickles(folder: Folder) -> None:
     assert pickle.loads(pickle.dumps(fleet)) == fleet
 
 
-def test_limits_default_to_the_battery_and_keep_a_zero(folder: Folder) -> None:
+def test_a_connection_without_limits_has_none_and_a_zero_is_kept(folder: Folder) -> None:
     open_site, closed_site = folder.load({("sites", 1, "export_limit_kw"): 0}).sites
-    assert open_site.limits().export_limit_kw == 4.0
+    assert open_site.limits().export_limit_kw == math.inf
     assert closed_site.limits().export_limit_kw == 0.0
-    assert closed_site.limits().import_limit_kw == 4.0
+    assert closed_site.limits().import_limit_kw == math.inf
     assert closed_site.limits().ramp_kw_per_s == 4.0
     assert closed_site.limits().capacity_kwh is None
 

@@ -203,6 +203,13 @@ def test_grid_limits_count_other_flows(
     assert result.bounds.upper_kw == pytest.approx(bounds.upper_kw)
 
 
+def test_a_connection_without_limits_leaves_the_battery_alone_whatever_the_house_does() -> None:
+    site = replace(LIMITS, export_limit_kw=math.inf, import_limit_kw=math.inf)
+    result = check({"grid_power_kw": -12.0, "active_power_kw": 0.0}, limits=site)
+    assert result.bounds == Bounds(-5.0, 5.0)
+    assert result.narrowings == ()
+
+
 def test_a_grid_limit_never_asks_for_more_than_the_battery_may() -> None:
     site = replace(LIMITS, export_limit_kw=4.0)
     result = check({"grid_power_kw": 8.0, "charge_limit_kw": 1.0}, limits=site)

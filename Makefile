@@ -29,7 +29,7 @@ test: lint types ## Format, lint, types and import contracts, then the tests wit
 	@exec $(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
 
 test-all: lint types ## The same with the tests that take minutes
-	@exec $(BIN)/python -m pytest --cov --cov-report=term -m "" $(ARGS)
+	@HYPOTHESIS_PROFILE=search exec $(BIN)/python -m pytest --cov --cov-report=term -m "" $(ARGS)
 
 lint: setup-dev ## Format, lint and import contracts
 	@echo "== format"; $(BIN)/ruff format --check --quiet .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Final, cast
 
 from ray import serve
 from ray.exceptions import RayError
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from actors.fleet import FleetSpec
 from actors.local.progress import Progress
@@ -25,6 +25,7 @@ from bessai.fleet.views import LiveView
 from bessai.model import MarketClock, SiteState
 
 Tell = Callable[[Progress], None]
+AppBuilder = Callable[[Mapping[str, str]], serve.Application]
 ACTORS_DEADLINE_S: Final = 60.0
 FIRST_CYCLE_DEADLINE_S: Final = 45.0
 NOT_YET = frozenset({SiteState.STARTING, SiteState.SILENT})
@@ -47,13 +48,18 @@ def deploy(
     fleet_spec = FleetSpec(fleet, clock, store_url, dashboard_url)
     desired = Desired(fleet_spec, tuple(SiteSpec(site, clock) for site in fleet.sites))
     sites = [start_site(spec) for spec in desired.sites]
-    start_fleet(fleet_spec)
+    brain = start_fleet(fleet_spec)
     start_supervisor(desired)
     with ThreadPoolExecutor(max_workers=1) as beside:
         models = beside.submit(start_serve, fleet.api)
-        _await_actors(sites, tell)
+        tell(Progress(step="fleet", text="starting the fleet actor"))
+        await_start(brain, "the fleet actor", ACTORS_DEADLINE_S)
+        _await_sites(sites, tell)
         tell(Progress(step="models", text="starting price model, dispatch model and API"))
-        models.result()
+        try:
+            models.result()
+        except (RayError, RuntimeError) as error:  # Serve raises bare RuntimeErrors
+            raise BessaiError("the API or a model did not start", value=_cause(error)) from error
 
 
 def start_serve(api: ApiConfig) -> None:
@@ -63,7 +69,7 @@ def start_serve(api: ApiConfig) -> None:
     config = ServeDeploySchema.model_validate(load_yaml(serve_config("local")))
     serve.start(proxy_location="HeadOnly", http_options={"host": api.host, "port": api.port})
     targets = [
-        serve.RunTarget(_load_app(app.import_path), name=app.name, route_prefix=app.route_prefix)
+        serve.RunTarget(load_app(app), name=app.name, route_prefix=app.route_prefix)
         for app in config.applications
     ]
     serve.run_many(targets)
@@ -82,7 +88,10 @@ def wait_for_first_cycles(fleet: FleetConfig, tell: Tell) -> None:
     total, end, done = len(fleet.sites), time.monotonic() + FIRST_CYCLE_DEADLINE_S, -1
     handle = find_actor(FLEET_ACTOR)
     while time.monotonic() < end:
-        live = cast("LiveView", handle.ask_now("live", ACTORS_DEADLINE_S))
+        try:
+            live = cast("LiveView", handle.ask_now("live", ACTORS_DEADLINE_S))
+        except RayError as error:
+            raise BessaiError("the fleet actor does not answer", value=_cause(error)) from error
         cycled = sum(site.state not in NOT_YET for site in live.sites)
         if cycled != done:
             done = cycled
@@ -101,15 +110,20 @@ def release_sites(timeout_s: float) -> bool:
     return True
 
 
-def undeploy(fleet: FleetConfig) -> None:
-    """End a fleet on a Ray that others may use: its actors and applications, nothing else."""
-    release_sites(timeout_s=15.0)
+def undeploy(fleet: FleetConfig) -> bool:
+    """End a fleet on a Ray that others may use: its actors and applications, nothing else.
+
+    Returns:
+        Whether the sites were asked to give their inverters back.
+    """
+    released = release_sites(timeout_s=15.0)
     config = ServeDeploySchema.model_validate(load_yaml(serve_config("local")))
     for app in config.applications:
         serve.delete(app.name)
     for name in (SUPERVISOR_ACTOR, FLEET_ACTOR, *(site_actor(site.id) for site in fleet.sites)):
         if exists(name):
             find_actor(name).end_for_good()
+    return released
 
 
 def _refuse_another_fleet(fleet: FleetConfig) -> None:
@@ -126,19 +140,37 @@ def _refuse_another_fleet(fleet: FleetConfig) -> None:
         )
 
 
-def _await_actors(sites: Sequence[Actor], tell: Tell) -> None:
+def await_start(actor: Actor, what: str, timeout_s: float) -> None:
+    """Wait until an actor is made.
+
+    Raises:
+        BessaiError: it is not; names ``what`` and the last line of the cause.
+    """
+    try:
+        actor.ask_now("__ray_ready__", timeout_s)
+    except RayError as error:
+        raise BessaiError(f"{what} did not start", value=_cause(error)) from error
+
+
+def _cause(error: Exception) -> str:
+    *_, last = str(error).strip().splitlines() or [type(error).__name__]
+    return last
+
+
+def _await_sites(sites: Sequence[Actor], tell: Tell) -> None:
     total, end = len(sites), time.monotonic() + ACTORS_DEADLINE_S
     for done, site in enumerate(sites):
         tell(Progress(step="sites", text="starting site actors", done=done, of=total))
-        try:
-            site.ask_now("__ray_ready__", max(0.0, end - time.monotonic()))
-        except RayError as error:
-            cause = str(error).strip().splitlines()[-1]
-            raise BessaiError("a site actor did not start", value=cause) from error
+        await_start(site, "a site actor", max(0.0, end - time.monotonic()))
     tell(Progress(step="sites", text="starting site actors", done=total, of=total))
 
 
-def _load_app(import_path: str) -> serve.Application:
-    module, _, name = import_path.partition(":")
-    app: serve.Application = getattr(import_module(module), name)
-    return app
+def load_app(entry: ServeApplicationSchema) -> serve.Application:
+    """The application of one entry of a Serve configuration, as ``serve run`` makes it.
+
+    Raises:
+        ConfigError: its ``args`` cannot be used.
+    """
+    module, _, name = entry.import_path.partition(":")
+    found: serve.Application | AppBuilder = getattr(import_module(module), name)
+    return found if isinstance(found, serve.Application) else found(entry.args)

@@ -12,7 +12,6 @@ W_PER_KW = 1000.0
 WH_PER_KWH = 1000.0
 KWH_PER_MWH = 1000.0
 S_PER_HOUR = 3600.0
-MICRO_PER_UNIT = 1_000_000
 
 
 def ensure_utc(moment: datetime) -> datetime:

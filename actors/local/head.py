@@ -49,6 +49,7 @@ def head_command(run: RunDir, ports: RayPorts) -> list[str]:
     """
     return [
         sys.executable,
+        "-P",
         "-m",
         "ray.scripts.scripts",
         "start",

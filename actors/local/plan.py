@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -92,10 +93,14 @@ class RunPlan(BaseModel):
         sites = tuple(s.model_copy(update={"port": ports[s.id]}) for s in fleet.sites)
         return fleet.model_copy(update={"sites": sites})
 
-    def sim_spec(self) -> SimSpec:
-        """The inverters that the simulator hosts for this fleet."""
+    def sim_spec(self, ports: Mapping[str, int] | None = None) -> SimSpec:
+        """The inverters that the simulator hosts for this fleet, on these ports where given."""
+        known = ports or {}
         inverters = tuple(
-            _simulated(site, self.initial_soc_pct.get(site.id, 50.0)) for site in self.fleet.sites
+            _simulated(
+                site, known.get(site.id, site.port or 0), self.initial_soc_pct.get(site.id, 50.0)
+            )
+            for site in self.fleet.sites
         )
         return SimSpec(clock=ClockSpec.from_clock(self.clock), inverters=inverters)
 
@@ -118,11 +123,11 @@ def clock_of(fleet: FleetConfig, wall_now: datetime) -> MarketClock:
     return MarketClock(fleet.simulation.start_at, wall_now + starting, fleet.simulation.speed)
 
 
-def _simulated(site: SiteConfig, soc_pct: float) -> InverterSpec:
+def _simulated(site: SiteConfig, port: int, soc_pct: float) -> InverterSpec:
     battery = site.battery
     return InverterSpec(
         site_id=site.id,
-        port=site.port or 0,
+        port=port,
         unit_id=site.unit_id,
         profile=site.profile,
         capacity_kwh=battery.capacity_kwh or 2.0 * battery.max_discharge_kw,

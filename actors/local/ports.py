@@ -2,43 +2,74 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import socket
-from contextlib import ExitStack
 
-from bessai.errors import ConfigError
+from bessai.errors import BessaiError, ConfigError
+
+# Between Ray's own worker ports, which end at 19999, and those that Linux hands out by itself
+# from 32768 (Serve takes 30000 and up): what else starts meanwhile, here dozens of processes, must not take a chosen port.
+QUIET_PORTS = range(20_000, 30_000)
 
 
 def free_ports(count: int) -> list[int]:
-    """Distinct ports that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for opened in sockets:
-            opened.bind(("127.0.0.1", 0))
-        return [int(opened.getsockname()[1]) for opened in sockets]
+    """Distinct ports that nobody listens on now.
+
+    Raises:
+        BessaiError: there are not so many.
+    """
+    found: list[int] = []
+    for port in random.sample(QUIET_PORTS, len(QUIET_PORTS)):
+        if len(found) == count:
+            break
+        if why_not_free("127.0.0.1", port) is None:
+            found.append(port)
+    if len(found) < count:
+        raise BessaiError("not enough free ports", field="127.0.0.1", value=str(len(found)))
+    return found
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen on ``host:port`` now."""
+def why_not_free(host: str, port: int) -> OSError | None:
+    """Why a server could not listen on ``host:port`` now; None where it could."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether a server could listen on ``host:port`` now."""
+    return why_not_free(host, port) is None
 
 
 def require_free(host: str, port: int, field: str) -> None:
-    """Refuse a port that is taken.
+    """Refuse an address that no server can listen on.
+
+    Args:
+        host: Address or name of an interface of this machine.
+        port: The TCP port.
+        field: What the user wrote the port in, e.g. ``api.port``; ``api.host`` is its neighbour.
 
     Raises:
-        ConfigError: names the port and the way out.
+        ConfigError: names the host or the port, and the way out.
     """
-    if not is_free(host, port):
+    error = why_not_free(host, port)
+    if error is None:
+        return
+    if error.errno == errno.EADDRINUSE:
+        problem, fix = "port is already in use", "stop what listens there, or choose another port"
+    elif error.errno == errno.EACCES:
+        problem, fix = "port needs rights that this user lacks", "choose a port above 1023"
+    else:
         raise ConfigError(
-            f"port is already in use on {host}",
-            field=field,
-            value=str(port),
-            fix="stop what listens there, or choose another port",
+            f"is not an address of this machine ({error.strerror})",
+            field=field.replace("port", "host"),
+            value=host,
+            fix="use 127.0.0.1, or an address that this machine has",
         )
+    raise ConfigError(f"{problem} on {host}", field=field, value=str(port), fix=fix)

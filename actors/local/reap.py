@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 
@@ -32,9 +33,13 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def node_process(marker: str) -> psutil.Process | None:
-    """Ray's node process (raylet) of a run; actors live as long as it does."""
-    return next((p for p in processes_of(marker) if p.name() == "raylet"), None)
+def named_process(marker: str, name: str) -> psutil.Process | None:
+    """The process of a run with this name, e.g. ``raylet``: actors live as long as that does."""
+    for process in processes_of(marker):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name() == name:
+                return process
+    return None
 
 
 def reap(marker: str, *, grace_s: float = 0.0, deadline_s: float = 10.0) -> int:

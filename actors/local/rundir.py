@@ -7,19 +7,27 @@ nobody any more, so the next start may remove it.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bessai.config.paths import state_folder
 from bessai.errors import BessaiError
 
 DEMO_PREFIX = "demo-"
 UP_PREFIX = "up-"
-MAX_SOCKET_ROOT = 40  # Ray adds about 65 characters; a Unix socket's path may hold 107
+MAX_ROOT = 35
+"""Longest path of a run folder: Ray adds ``/ray/session_<date>_<pid>/sockets/dash_MetricsHead``,
+up to 72 characters, and the path of a Unix socket may hold 107."""
+NAME_LENGTH = 6
+DRAFT_PREFIX = ".new-"
+DRAFT_AGE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +89,16 @@ class RunDir:
         text = path.read_text(encoding="utf-8", errors="replace").strip()
         return "\n".join(text.splitlines()[-lines:])
 
+    def keep_logs(self, fleet_id: str) -> Path:
+        """Copy the logs of a failed run to where its end does not remove them.
+
+        Raises:
+            BessaiError: the folder of this user cannot be written.
+        """
+        kept = state_folder() / "failed" / fleet_id
+        shutil.copytree(self.logs, kept, dirs_exist_ok=True)
+        return kept
+
 
 def base_folder() -> Path:
     """Folder of all runs of this user.
@@ -88,10 +106,13 @@ def base_folder() -> Path:
     Raises:
         BessaiError: somebody else owns the folder.
     """
+    name = f"bessai-{os.getuid()}"
     root = Path(tempfile.gettempdir())
-    if len(str(root)) > MAX_SOCKET_ROOT:
-        root = Path("/tmp")  # noqa: S108  Unix socket paths are short; the folder below is private
-    base = root / f"bessai-{os.getuid()}"
+    room = MAX_ROOT - len(f"/{name}/{DEMO_PREFIX}") - NAME_LENGTH
+    if len(str(root)) > room or " " in str(root):
+        # Unix socket paths are short, and Ray splits its command lines at spaces.
+        root = Path("/tmp")  # noqa: S108  the folder below is private
+    base = root / name
     base.mkdir(mode=0o700, exist_ok=True)
     info = base.lstat()
     if info.st_uid != os.getuid() or base.is_symlink() or info.st_mode & 0o077:
@@ -103,23 +124,50 @@ def base_folder() -> Path:
     return base
 
 
-def create(prefix: str, name: str | None = None) -> tuple[RunDir, int]:
-    """Make a run folder and take its lock; returns the folder and the lock's descriptor."""
-    root = base_folder() / f"{prefix}{name or secrets.token_hex(3)}"
-    root.mkdir(mode=0o700, exist_ok=name is not None)
-    run = RunDir(root)
-    lock = take_lock(run)
-    if lock is None:
-        raise BessaiError("is in use by another command", field=str(root), fix="wait for it to end")
-    run.logs.mkdir(exist_ok=True)
-    run.token.write_text(secrets.token_hex(32), encoding="ascii")
-    run.token.chmod(0o600)
-    return run, lock
+def fleet_root(fleet_id: str) -> Path:
+    """Folder of a background fleet; a long name is cut, with a digest that tells it apart."""
+    base = base_folder()
+    room = MAX_ROOT - len(f"{base}/{UP_PREFIX}")
+    if len(fleet_id) > room:
+        digest = hashlib.sha256(fleet_id.encode()).hexdigest()[:NAME_LENGTH]
+        fleet_id = f"{fleet_id[: room - NAME_LENGTH - 1]}-{digest}"
+    return base / f"{UP_PREFIX}{fleet_id}"
+
+
+def create(root: Path | None = None) -> tuple[RunDir, int]:
+    """Make a run folder, locked from its first moment; returns it and the lock's descriptor.
+
+    Args:
+        root: The folder; None takes a new one for a demo.
+
+    Raises:
+        BessaiError: another command made the folder meanwhile.
+    """
+    if root is None:
+        root = base_folder() / f"{DEMO_PREFIX}{secrets.token_hex(NAME_LENGTH // 2)}"
+    draft = RunDir(Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=root.parent)))
+    lock = take_lock(draft)
+    assert lock is not None  # noqa: S101  nobody else knows the folder yet
+    draft.logs.mkdir()
+    draft.token.touch(mode=0o600)
+    draft.token.write_text(secrets.token_hex(32), encoding="ascii")
+    try:
+        draft.root.rename(root)
+    except OSError:
+        os.close(lock)
+        remove(draft)
+        raise BessaiError(
+            "is in use by another command", field=str(root), fix="wait for it to end"
+        ) from None
+    return RunDir(root), lock
 
 
 def take_lock(run: RunDir) -> int | None:
-    """Lock a run folder; None when a living process holds it."""
-    descriptor = os.open(run.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Lock a run folder; None when a living process holds it, or somebody just removed it."""
+    try:
+        descriptor = os.open(run.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -128,9 +176,11 @@ def take_lock(run: RunDir) -> int | None:
     return descriptor
 
 
-def abandoned(prefix: str) -> Iterator[RunDir]:
-    """Run folders whose owner is gone."""
-    for root in sorted(base_folder().glob(f"{prefix}*")):
+def abandoned() -> Iterator[RunDir]:
+    """Folders of demos whose owner is gone, and of those killed while they made theirs."""
+    base = base_folder()
+    drafts = [draft for draft in base.glob(f"{DRAFT_PREFIX}*") if _is_old(draft)]
+    for root in sorted(base.glob(f"{DEMO_PREFIX}*")) + drafts:
         if not root.is_dir() or root.is_symlink():
             continue
         run = RunDir(root)
@@ -140,6 +190,13 @@ def abandoned(prefix: str) -> Iterator[RunDir]:
                 yield run
             finally:
                 os.close(lock)
+
+
+def _is_old(draft: Path) -> bool:
+    try:
+        return time.time() - draft.lstat().st_mtime > DRAFT_AGE_S
+    except FileNotFoundError:
+        return False
 
 
 def remove(run: RunDir) -> None:

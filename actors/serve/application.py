@@ -7,12 +7,21 @@ from typing import Any, cast
 from ray import serve
 
 
-def application(kind: object, name: str, max_ongoing_requests: int) -> serve.Application:
-    """A Serve application of one replica that needs little more than its turn on a core."""
+def application(
+    kind: object, name: str, max_ongoing_requests: int, *arguments: object
+) -> serve.Application:
+    """A Serve application of one replica that needs little more than its turn on a core.
+
+    Args:
+        kind: Class of the deployment.
+        name: Its name on Serve.
+        max_ongoing_requests: Requests that it takes at once.
+        arguments: What its constructor is called with on the replica.
+    """
     make = serve.deployment(
         name=name,
         ray_actor_options={"num_cpus": 0.1},
         max_ongoing_requests=max_ongoing_requests,
         logging_config={"encoding": "JSON", "enable_access_log": False},
     )
-    return make(cast("Any", kind)).bind()
+    return make(cast("Any", kind)).bind(*arguments)

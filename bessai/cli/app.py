@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +18,6 @@ from bessai.errors import BessaiError, ConfigError
 
 app = typer.Typer(
     name="bessai",
-    help="Run fleets of battery energy storage sites as one power plant.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,9 +30,11 @@ UrlOption = Annotated[str | None, typer.Option("--url", help="Address of the API
 
 def run() -> None:
     """Run the command line; one line per mistake, never a traceback for one of the user's."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         app()
-    except BessaiError as error:
+    except (BessaiError, OSError) as error:  # OSError: a full disk, a folder without rights
         sys.stderr.write(f"bessai: {error}\n")
         sys.exit(1)
     except KeyboardInterrupt:
@@ -98,7 +100,7 @@ def up(
         str | None, typer.Option(help="Join this Ray, e.g. auto or 10.0.0.5:6379.")
     ] = None,
 ) -> None:
-    """Start a fleet in the background, on a Ray of its own or on a given one."""
+    """Start a fleet in the background, on a Ray of its own unless told otherwise."""
     from bessai.cli.background import up as start_fleet  # noqa: PLC0415
 
     start_fleet(fleet_file, address, console)

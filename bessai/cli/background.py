@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,12 +68,12 @@ def up(path: Path, address: str | None, console: Console) -> None:
     )
     run = start(folder, lock, plan)
     try:
-        took_s = follow_start(run, console)
+        started = follow_start(run, console)
     except KeyboardInterrupt:
         console.print("\nstopping what had started ...", style="dim")
         stop(folder)
         raise
-    console.print(f"Fleet {fleet.id} runs after {took_s:.0f} s.", style="bold green")
+    console.print(f"Fleet {fleet.id} runs after {started.took_s:.0f} s.", style="bold green")
     console.print(f"  page           {plan.page_url}", style="bold", highlight=False)
     console.print(f"  Ray dashboard  {plan.dashboard_url}", highlight=False)
     console.print(f"  its token      cat {folder.token}", highlight=False, soft_wrap=True)
@@ -88,10 +89,16 @@ def down(fleet_id: str | None, console: Console) -> None:
     """
     run = the_run(fleet_id, [r for r in find_runs() if r.is_background])
     if run.joined is not None:
-        _leave(run.joined, console)
-    elif run.folder is not None:
-        stop(run.folder)
-    console.print(f"Fleet {run.fleet_id} is down; its inverters have their own mode again.")
+        asked = _leave(run.joined)
+    else:
+        asked = run.folder is not None and stop(run.folder)
+    console.print(
+        f"Fleet {run.fleet_id} is down; each inverter that answered has its own mode again."
+        if asked
+        else f"Fleet {run.fleet_id} is down. Nobody was left to give its inverters back: "
+        "a forced command ends with the device's own dead-man.",
+        soft_wrap=True,
+    )
 
 
 def store_path(fleet: FleetConfig) -> Path:
@@ -101,7 +108,7 @@ def store_path(fleet: FleetConfig) -> Path:
 
 
 def _claim(fleet_id: str) -> tuple[rundir.RunDir, int]:
-    root = rundir.base_folder() / f"{rundir.UP_PREFIX}{fleet_id}"
+    root = rundir.fleet_root(fleet_id)
     if root.exists():
         folder = rundir.RunDir(root)
         lock = rundir.take_lock(folder)
@@ -109,9 +116,12 @@ def _claim(fleet_id: str) -> tuple[rundir.RunDir, int]:
             raise BessaiError(
                 "this fleet runs already", field="id", value=fleet_id, fix="see: bessai status"
             )
-        reclaim(folder)
-        rundir.remove(folder)
-    return rundir.create(rundir.UP_PREFIX, fleet_id)
+        try:
+            reclaim(folder)
+            rundir.remove(folder)
+        finally:
+            os.close(lock)
+    return rundir.create(root)
 
 
 def _join(fleet: FleetConfig, address: str, console: Console) -> None:
@@ -135,16 +145,21 @@ def _join(fleet: FleetConfig, address: str, console: Console) -> None:
     console.print(f"Fleet {fleet.id} runs on {address}.", style="bold green")
 
 
-def _leave(joined: Joined, console: Console) -> None:
+def _leave(joined: Joined) -> bool:
+    record = Joined.path(joined.fleet.id)
     try:
         _connect(joined.address)
     except ConfigError as error:
-        console.print(f"{error}; forgetting the fleet", style="yellow")
-    else:
-        from actors.deploy import undeploy  # noqa: PLC0415
+        raise BessaiError(
+            f"the fleet may still run: {error.message}",
+            field=f"Ray at {joined.address}",
+            fix=f"try again, or forget it where that Ray is gone for good: rm {record}",
+        ) from None
+    from actors.deploy import undeploy  # noqa: PLC0415
 
-        undeploy(joined.fleet)
-    Joined.path(joined.fleet.id).unlink(missing_ok=True)
+    released = undeploy(joined.fleet)
+    record.unlink(missing_ok=True)
+    return released
 
 
 def _connect(address: str) -> str | None:

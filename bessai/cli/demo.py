@@ -19,7 +19,7 @@ from actors.local.ports import free_ports, is_free, require_free
 from bessai.cli.client import ApiClient
 from bessai.cli.demo_fleet import DemoFleet, demo_fleet
 from bessai.cli.launch import Run, start, sweep_abandoned_demos
-from bessai.cli.starting import follow_start
+from bessai.cli.starting import Started, follow_start
 from bessai.cli.tables import fleet_screen, market_time, number
 from bessai.errors import BessaiError, ConfigError
 from bessai.fleet.views import FleetView
@@ -54,8 +54,7 @@ def run_demo(options: DemoOptions, console: Console) -> None:
     with _signals_interrupt():
         run = _start(fleet, port)
         try:
-            took_s = follow_start(run, console)
-            _introduce(run, console, took_s)
+            _introduce(run, console, follow_start(run, console))
             _show(run, console, options.for_s)
         except KeyboardInterrupt:
             console.print()
@@ -64,7 +63,7 @@ def run_demo(options: DemoOptions, console: Console) -> None:
 
 
 def _start(fleet: DemoFleet, port: int) -> Run:
-    folder, lock = rundir.create(rundir.DEMO_PREFIX)
+    folder, lock = rundir.create()
     clock = clock_of(fleet.config, datetime.now(UTC))
     plan = RunPlan(
         fleet=fleet.config,
@@ -104,11 +103,9 @@ def _check_prices(fleet: DemoFleet, start_at: datetime) -> None:
         )
 
 
-def _introduce(run: Run, console: Console, took_s: float) -> None:
+def _introduce(run: Run, console: Console, started: Started) -> None:
     plan = run.plan
-    console.print(
-        f"All {len(plan.fleet.sites)} sites run after {took_s:.0f} s.", style="bold green"
-    )
+    console.print(started.sentence, style="bold green" if started.all_run else "yellow")
     console.print(f"  page           {plan.page_url}", style="bold", highlight=False)
     console.print(f"  metrics        {plan.page_url}/metrics", highlight=False)
     console.print(f"  Ray dashboard  {plan.dashboard_url}", highlight=False)
@@ -122,8 +119,8 @@ def _show(run: Run, console: Console, for_s: float | None) -> None:
     footer = f"{run.plan.page_url}   Ctrl-C ends everything"
     with ApiClient(run.plan.page_url) as api, _display(console) as show:
         while end is None or time.monotonic() < end:
-            if not run.alive():
-                raise BessaiError("the fleet ended", value=run.folder.log_tail("ray.log") or None)
+            if cause := run.failure():
+                raise BessaiError(f"the fleet ended: {cause}")
             try:
                 show(fleet_screen(api.fleet(), api.sites(), console.width, footer))
             except BessaiError as error:
@@ -172,8 +169,10 @@ def _signals_interrupt() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, interrupt)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        numbers.remove(signal.SIGHUP)  # nohup: a closed terminal is no reason to end
+    before = {number_: signal.signal(number_, interrupt) for number_ in numbers}
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -48,9 +49,14 @@ class Run:
         self.finish()
         raise BessaiError("the start was cut off", fix="try again")
 
-    def alive(self) -> bool:
-        """Whether the keeper runs."""
-        return self.keeper.poll() is None
+    def failure(self) -> str | None:
+        """Why the fleet ended, as soon as the keeper says so or is gone; None while it runs."""
+        assert self.keeper.stdout is not None  # noqa: S101  opened as a pipe below
+        readable, _, _ = select.select([self.keeper.stdout], [], [], 0)
+        if not readable:
+            return None
+        line = self.keeper.stdout.readline()
+        return _parse(line).text if line else "its keeper is gone"
 
     def finish(self) -> None:
         """End the run and wait until nothing of it is left.
@@ -75,7 +81,8 @@ def start(folder: RunDir, lock: int, plan: RunPlan) -> Run:
         folder.sim_spec.write_text(plan.sim_spec().model_dump_json(), encoding="utf-8")
     with (folder.logs / "keeper.log").open("ab") as log:
         keeper = subprocess.Popen(  # noqa: S603  our own module
-            [sys.executable, "-m", "actors.local.keeper", str(folder.root)],
+            # -P: a file of the user's folder, say random.py, must not take a module's place.
+            [sys.executable, "-P", "-m", "actors.local.keeper", str(folder.root)],
             stdin=subprocess.PIPE if plan.tied else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -101,7 +108,7 @@ def clean_up(folder: RunDir) -> None:
 def sweep_abandoned_demos() -> int:
     """Remove what killed demos left behind; returns how many there were."""
     count = 0
-    for folder in rundir.abandoned(rundir.DEMO_PREFIX):
+    for folder in rundir.abandoned():
         clean_up(folder)
         count += 1
     return count
@@ -117,8 +124,8 @@ def keeper_of(folder: RunDir) -> psutil.Process | None:
         return None
 
 
-def stop(folder: RunDir) -> None:
-    """End a background run: its keeper releases the sites and ends every process.
+def stop(folder: RunDir) -> bool:
+    """End a background run; False where no keeper lived that could ask its sites to let go.
 
     Raises:
         BessaiError: something is still there after the deadline.
@@ -131,6 +138,7 @@ def stop(folder: RunDir) -> None:
         except psutil.TimeoutExpired:
             keeper.kill()
     clean_up(folder)
+    return keeper is not None
 
 
 def reclaim(folder: RunDir) -> None:

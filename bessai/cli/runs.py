@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,22 @@ class Joined(BaseModel):
         """Where the record of a joined fleet lies."""
         return state_folder() / f"joined-{fleet_id}.json"
 
+    @classmethod
+    def load(cls, path: Path) -> Joined:
+        """Read a record.
+
+        Raises:
+            BessaiError: it is not one, e.g. of another version.
+        """
+        try:
+            return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except ValidationError:
+            raise BessaiError(
+                "is not a record of this version",
+                field=str(path),
+                fix="end that fleet with the version that started it, or remove the file",
+            ) from None
+
     def save(self) -> None:
         """Write the record."""
         path = self.path(self.fleet.id)
@@ -47,6 +64,11 @@ class Found:
     joined: Joined | None
 
     @property
+    def name(self) -> str:
+        """The name of its folder, which tells two demos apart."""
+        return self.fleet_id if self.folder is None else self.folder.root.name
+
+    @property
     def is_background(self) -> bool:
         """Whether ``up`` started or joined it."""
         return self.joined is not None or (self.plan is not None and not self.plan.tied)
@@ -61,25 +83,28 @@ def find_runs() -> list[Found]:
             if run is not None and (run.is_background or keeper_of(RunDir(root)) is not None):
                 found.append(run)
     for path in sorted(state_folder().glob("joined-*.json")):
-        joined = Joined.model_validate_json(path.read_text(encoding="utf-8"))
+        joined = Joined.load(path)
         found.append(Found(joined.fleet.id, joined.page_url, None, None, joined))
     return found
 
 
 def the_run(fleet_id: str | None, runs: list[Found]) -> Found:
-    """The run with this id, or the only one.
+    """The run with this id or folder name, or the only one.
 
     Raises:
         BessaiError: none, or more than one.
     """
-    matching = [run for run in runs if fleet_id is None or run.fleet_id == fleet_id]
+    matching = [run for run in runs if fleet_id in (None, run.fleet_id, run.name)]
     if len(matching) == 1:
         return matching[0]
-    names = ", ".join(sorted(run.fleet_id for run in runs)) or "none"
+    ids = Counter(run.fleet_id for run in runs)
+    names = ", ".join(sorted(r.fleet_id if ids[r.fleet_id] == 1 else r.name for r in runs))
     if not matching:
         wanted = "no fleet runs here" if fleet_id is None else "no such fleet runs here"
         raise BessaiError(
-            wanted, value=fleet_id, fix=f"running: {names}; start one with: bessai up FLEET.yaml"
+            wanted,
+            value=fleet_id,
+            fix=f"running: {names or 'none'}; start one with: bessai up FLEET.yaml",
         )
     raise BessaiError("more than one fleet runs here", value=names, fix="name one with --fleet")
 

@@ -13,7 +13,7 @@ from bessai.fleet.views import FleetView, SitesView, SiteView
 from bessai.model import SiteState
 
 DASH = "\u2013"
-WIDE = 100
+WIDE, NARROW = 100, 76
 _STATE_STYLE = {
     SiteState.RUNNING: "green",
     SiteState.HOLDING: "cyan",
@@ -72,9 +72,11 @@ def sites_table(fleet: FleetView, sites: SitesView, width: int) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("kW", fleet.price_unit, fleet.earnings.currency):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("why this setpoint", ratio=1, no_wrap=not wide, overflow="ellipsis")
+    if width >= NARROW:
+        table.add_column("why this setpoint", ratio=1, no_wrap=not wide, overflow="ellipsis")
     for site in sites.sites:
-        table.add_row(*_row(site, fleet.price_now, bar_width=6 if wide else 0))
+        cells = _row(site, fleet.price_now, bar_width=6 if wide else 0)
+        table.add_row(*cells[: len(table.columns)])
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -82,7 +82,7 @@ def resolve_profiles(fleet: FleetConfig) -> dict[str, DeviceProfile]:
     """Load each profile that the fleet names and check each site's limits against it.
 
     Raises:
-        ConfigError: an unknown profile, or a limit outside it.
+        ConfigError: an unknown profile, a limit outside it, or two sites on one inverter.
     """
     profiles: dict[str, DeviceProfile] = {}
     for index, site in enumerate(fleet.sites):
@@ -90,7 +90,26 @@ def resolve_profiles(fleet: FleetConfig) -> dict[str, DeviceProfile]:
         if site.profile not in profiles:
             profiles[site.profile] = load_profile(site.profile, field=f"{field}.profile")
         site.check_against(profiles[site.profile], field)
+    _check_addresses(fleet, profiles)
     return profiles
+
+
+def _check_addresses(fleet: FleetConfig, profiles: Mapping[str, DeviceProfile]) -> None:
+    """Refuse two sites on one inverter: each would undo what the other commands."""
+    seen: dict[tuple[str, int, int], int] = {}
+    for index, site in enumerate(fleet.sites):
+        if fleet.simulation is not None and site.port is None:
+            continue  # a simulated inverter takes a free port
+        port = site.port or profiles[site.profile].connection.default_port
+        address = (site.host.lower(), port, site.unit_id)
+        if address in seen:
+            raise ConfigError(
+                f"is the inverter of sites[{seen[address]}] already",
+                field=f"sites[{index}].host",
+                value=f"{site.host}:{port}, unit {site.unit_id}",
+                fix="give each site its own host, port or unit_id",
+            )
+        seen[address] = index
 
 
 def registry_root() -> Path:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
@@ -22,7 +23,10 @@ class PointType(StrEnum):
 
 
 class Persistence(StrEnum):
-    """What a write costs: ``stored`` and ``unknown`` registers may wear out flash memory."""
+    """What a write costs: ``stored`` and ``unknown`` registers may wear out flash memory.
+
+    Programs, which are repeated for ever, write ``volatile`` and ``command`` registers only.
+    """
 
     READ_ONLY = "read_only"
     VOLATILE = "volatile"
@@ -40,6 +44,11 @@ REGISTERS_PER_TYPE = {
 }
 
 Address = Annotated[int, Field(ge=0, le=65535)]
+
+PROGRAMS: Final = ("charge", "discharge", "hold", "release")
+
+COMMAND_IN_FORCE: Final = ("forced_command", "forced_charge_kw", "forced_discharge_kw")
+"""Telemetry without which a site cannot tell whether its command still holds."""
 
 
 class Point(ConfigModel):
@@ -81,6 +90,12 @@ class ReadBlock(ConfigModel):
     requires: str | None = None
     equals: int | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.requires is None) != (self.equals is None):
+            raise ValueError("requires and equals belong together; give both or neither")
+        return self
+
     def covers(self, point: Point) -> bool:
         """Whether the whole point lies inside this block."""
         end = self.address + self.count
@@ -95,7 +110,7 @@ class WriteStep(ConfigModel):
 
 
 class WriteProgram(ConfigModel):
-    """Ordered writes; each is read back, the last one is the command register."""
+    """Ordered writes; each is read back, the last one is the point of ``forced_command``."""
 
     steps: tuple[WriteStep, ...] = Field(min_length=1)
 
@@ -140,8 +155,8 @@ class Identification(ConfigModel):
 class DeviceProfile(ConfigModel):
     """A family of inverters.
 
-    ``telemetry`` maps fields of :class:`bessai.model.Telemetry` to points; ``programs`` must
-    hold ``charge``, ``discharge``, ``hold`` and ``release``.
+    ``telemetry`` maps fields of :class:`bessai.model.Telemetry` to points and must tell the
+    forced command; ``programs`` must hold ``charge``, ``discharge``, ``hold`` and ``release``.
     """
 
     name: str
@@ -159,9 +174,14 @@ class DeviceProfile(ConfigModel):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        missing = {"charge", "discharge", "hold", "release"} - self.programs.keys()
-        if missing:
-            raise ValueError(f"programs lacks {', '.join(sorted(missing))}")
+        _require("programs", PROGRAMS, self.programs)
+        _require("telemetry", COMMAND_IN_FORCE, self.telemetry)
+        self._check_points()
+        for label, program in self.programs.items():
+            self._check_program(label, program)
+        return self
+
+    def _check_points(self) -> None:
         used = list(self.telemetry.values())
         used += [step.point for program in self.programs.values() for step in program.steps]
         used += [b.requires for b in self.telemetry_blocks if b.requires is not None]
@@ -173,8 +193,22 @@ class DeviceProfile(ConfigModel):
         for name in self.telemetry.values():
             if not any(block.covers(self.points[name]) for block in self.telemetry_blocks):
                 raise ValueError(f"telemetry point {name!r} lies in no telemetry block")
-        for label, program in self.programs.items():
-            for step in program.steps:
-                if self.points[step.point].persistence is Persistence.READ_ONLY:
+
+    def _check_program(self, label: str, program: WriteProgram) -> None:
+        for step in program.steps:
+            match self.points[step.point].persistence:
+                case Persistence.READ_ONLY:
                     raise ValueError(f"program {label!r} writes read-only point {step.point!r}")
-        return self
+                case Persistence.STORED | Persistence.UNKNOWN as persistence:
+                    raise ValueError(
+                        f"program {label!r} writes {persistence} point {step.point!r}; commands "
+                        "are renewed for ever, and such a register may wear out"
+                    )
+        if program.steps[-1].point != self.telemetry["forced_command"]:
+            raise ValueError(f"program {label!r} must write telemetry.forced_command last")
+
+
+def _require(section: str, needed: tuple[str, ...], given: Mapping[str, object]) -> None:
+    missing = [name for name in needed if name not in given]
+    if missing:
+        raise ValueError(f"{section} lacks {', '.join(missing)}")

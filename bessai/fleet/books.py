@@ -15,12 +15,11 @@ from bessai.errors import BessaiError, ConfigError
 from bessai.fleet.settlement import SettlementRules, settle
 from bessai.fleet.state import finite
 from bessai.model import SiteId, SiteReading, SiteSnapshot
-from bessai.store.account import Account, AccountStore, MeterReading
+from bessai.store.account import PICO_PER_UNIT, Account, AccountStore, MeterReading
+from bessai.units import WH_PER_KWH
 
 log = logging.getLogger(__name__)
 
-WH_PER_KWH: Final = 1e3
-PICO_PER_UNIT: Final = 1e12
 LATE: Final = timedelta(minutes=1)
 """A reading that is older than the newest by less is late; by more, the clock was set back."""
 

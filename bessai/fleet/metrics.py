@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
-
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -21,12 +19,10 @@ from prometheus_client.registry import Collector
 
 from bessai.fleet.views import FleetView, LiveView, SiteView
 from bessai.model import AutonomyLevel, DurationHistogram
-from bessai.store.account import Account
+from bessai.store.account import PICO_PER_UNIT, Account
+from bessai.units import WH_PER_KWH
 
 Sample = tuple[Sequence[str], float | None]
-
-PICO_PER_UNIT: Final = 1e12
-WH_PER_KWH: Final = 1e3
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +159,7 @@ def _site_counters(sites: Sequence[SiteView]) -> list[Metric]:
     families.append(
         _counter(
             "writes",
-            "Register writes by kind of register.",
+            "Register writes by reason: change, renew, safety, external, release.",
             ("site_id", "kind"),
             [([s, kind], float(n)) for s, c in counted for kind, n in sorted(c.writes.items())],
         )

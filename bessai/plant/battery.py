@@ -199,7 +199,7 @@ def _flow(
     charging = power_kw < 0
     room = _charge_room(state, params) if charging else _discharge_room(state, params)
     moved_kwh = room.moved_kwh(abs(power_kw), hours)
-    mean_kw = moved_kwh / room.cells_per_ac / hours
+    mean_kw = min(moved_kwh / room.cells_per_ac / hours, abs(power_kw))  # rounding never adds
     return (moved_kwh, 0.0 - mean_kw) if charging else (0.0 - moved_kwh, mean_kw)
 
 

@@ -19,7 +19,6 @@ from bessai.sim.spec import Fault, InverterSpec
 from bessai.units import S_PER_HOUR, W_PER_KW, MonotonicS
 
 CHARGE: Final = 1
-DISCHARGE: Final = 2
 _METER_BLOCK: Final = range(37101, 37139)
 _CEILINGS: Final = {
     "forced_charge_power": "max_charge_power_now",

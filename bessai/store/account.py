@@ -15,6 +15,7 @@ from bessai.model import SiteId
 
 PICO_PER_MICRO: Final = 1_000_000
 MICRO_PER_UNIT: Final = 1_000_000
+PICO_PER_UNIT: Final = PICO_PER_MICRO * MICRO_PER_UNIT
 
 
 @dataclass(frozen=True, slots=True)

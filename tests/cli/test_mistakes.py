@@ -13,8 +13,8 @@ from bessai.cli.app import run
 GOOD = """
 id: two
 sites:
-  - {id: a, host: 127.0.0.1, battery: {max_charge_kw: 5, max_discharge_kw: 5}}
-  - {id: b, host: 127.0.0.1, battery: {max_charge_kw: 5, max_discharge_kw: 5}}
+  - {id: a, host: 127.0.0.1, port: 1502, battery: {max_charge_kw: 5, max_discharge_kw: 5}}
+  - {id: b, host: 127.0.0.1, port: 1503, battery: {max_charge_kw: 5, max_discharge_kw: 5}}
 """
 
 
@@ -24,7 +24,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("BESSAI_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(rundir, "MAX_SOCKET_ROOT", 200)
+    monkeypatch.setattr(rundir, "MAX_ROOT", 250)
     monkeypatch.chdir(tmp_path)
 
 

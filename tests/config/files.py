@@ -43,10 +43,16 @@ PROFILE: Data = {
         "soc": {"address": 200, "type": "u16", "gain": 10, "unit": "%"},
         "energy": {"address": 202, "type": "u32", "count": 2},
         "command": {"address": 300, "type": "u16", "persistence": "command"},
+        "forced_power": {"address": 301, "type": "u16", "unit": "W", "persistence": "command"},
     },
     "identification_blocks": [{"address": 100, "count": 10}],
-    "telemetry_blocks": [{"address": 200, "count": 4}],
-    "telemetry": {"soc_pct": "soc"},
+    "telemetry_blocks": [{"address": 200, "count": 4}, {"address": 300, "count": 2}],
+    "telemetry": {
+        "soc_pct": "soc",
+        "forced_command": "command",
+        "forced_charge_kw": "forced_power",
+        "forced_discharge_kw": "forced_power",
+    },
     "programs": {name: {"steps": STEP} for name in ("charge", "discharge", "hold", "release")},
 }
 FLEET: Data = {

@@ -87,6 +87,11 @@ def test_a_correct_file_loads_with_cautious_defaults(folder: Folder) -> None:
             "sites[0].profile: is not a known device profile; got 'smal'; "
             "use one of small, or add devices/smal.yaml",
         ),
+        (
+            {("sites", 1, "host"): "192.0.2.1", ("sites", 1, "port"): 502},
+            "sites[1].host: is the inverter of sites[0] already; got 192.0.2.1:502, unit 1; "
+            "give each site its own host, port or unit_id",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_with_field_value_and_fix(
@@ -126,6 +131,22 @@ def test_a_wrong_value_is_named_with_its_field(
 ) -> None:
     text = mistake(folder, change)
     assert [part for part in parts if part not in text] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {("sites", 1, "host"): "192.0.2.1", ("sites", 1, "port"): 1502},
+        {("sites", 1, "host"): "192.0.2.1", ("sites", 1, "unit_id"): 2},
+        {
+            ("sites", 0, "host"): "127.0.0.1",
+            ("sites", 1, "host"): "127.0.0.1",
+            ("simulation",): {"start": "2024-01-01T00:00Z"},
+        },
+    ],
+)
+def test_one_host_may_hold_several_inverters(folder: Folder, change: Change) -> None:
+    assert len(folder.load(change).sites) == 2
 
 
 def test_more_mistakes_are_counted(folder: Folder) -> None:

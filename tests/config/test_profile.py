@@ -23,11 +23,16 @@ SCHEMA_FILE = ROOT / "registry" / "schema" / "device_profile.schema.json"
     [
         ({("programs", "hold"): DELETE}, "programs lacks hold"),
         ({("programs",): {}}, "programs lacks charge, discharge, hold, release"),
+        ({("telemetry", "forced_charge_kw"): DELETE}, "telemetry lacks forced_charge_kw"),
+        (
+            {("telemetry",): {}},
+            "telemetry lacks forced_command, forced_charge_kw, forced_discharge_kw",
+        ),
         ({("telemetry", "soc_pct"): "x"}, "point 'x' is used but not defined"),
         ({("programs", "hold", "steps", 0, "point"): "x"}, "point 'x' is used but not defined"),
         ({("identification", "model_point"): "x"}, "point 'x' is used but not defined"),
         (
-            {("telemetry_blocks", 0, "requires"): "x"},
+            {("telemetry_blocks", 0, "requires"): "x", ("telemetry_blocks", 0, "equals"): 1},
             "point 'x' is used but not defined",
         ),
         ({("telemetry_blocks", 0, "address"): 201}, "point 'soc' lies in no telemetry block"),
@@ -39,6 +44,20 @@ SCHEMA_FILE = ROOT / "registry" / "schema" / "device_profile.schema.json"
             {("points", "command", "persistence"): "read_only"},
             "writes read-only point 'command'",
         ),
+        (
+            {("points", "command", "persistence"): "stored"},
+            "writes stored point 'command'; commands are renewed for ever",
+        ),
+        (
+            {("points", "command", "persistence"): "unknown"},
+            "writes unknown point 'command'",
+        ),
+        (
+            {("programs", "hold", "steps", 0, "point"): "forced_power"},
+            "must write telemetry.forced_command last",
+        ),
+        ({("telemetry_blocks", 0, "equals"): 1}, "requires and equals belong together"),
+        ({("telemetry_blocks", 0, "requires"): "soc"}, "requires and equals belong together"),
         ({("points", "energy", "count"): 1}, "points.energy: count must be 2 for type u32, got 1"),
         ({("points", "soc", "sign"): 0}, "points.soc: sign must be 1 or -1, got 0"),
         ({("points", "soc", "gain"): 0}, "points.soc.gain: Input should be greater than 0"),

@@ -12,7 +12,9 @@ from bessai.control.counters import BUCKETS_S, Tally
 from bessai.control.ledger import WriteKind
 from bessai.control.link import Backoff, Link
 from bessai.control.pace import next_tick
+from bessai.control.record import reading
 from bessai.units import MonotonicS
+from tests.support.site_values import LIMITS, telemetry_at
 
 BACKOFF = Backoff(1.0, 10.0)
 
@@ -75,3 +77,19 @@ def test_counters_are_copies_that_travel() -> None:
     assert before.writes == {"change": 4}
     assert pickle.loads(pickle.dumps(tally.counters())).writes == {"change": 5}
     assert tally.counters().safety_blocks == {"soc_low": 1, "ramp": 1}
+
+
+@pytest.mark.parametrize(("age_s", "shown"), [(0.0, True), (10.0, True), (10.1, False)])
+def test_a_stale_read_has_no_numbers_left(age_s: float, shown: bool) -> None:
+    now = MonotonicS(100.0 + age_s)
+    found = reading(telemetry_at(100.0), LIMITS, now)
+    assert (found is not None) is shown
+    assert found is None or found.age_s == pytest.approx(age_s)
+
+
+@pytest.mark.parametrize("soc_pct", [-0.1, 100.1, float("nan"), float("inf"), None])
+def test_an_impossible_number_is_left_out(soc_pct: float | None) -> None:
+    found = reading(telemetry_at(100.0, soc_pct=soc_pct), LIMITS, MonotonicS(100.0))
+    assert found is not None
+    assert found.soc_pct is None
+    assert found.capacity_kwh == 10.0

@@ -45,7 +45,7 @@ def test_known_numbers_have_their_true_value() -> None:
     assert get(samples, "autonomy_level", site_id="a", level="fleet") == 1.0
     assert get(samples, "autonomy_level", site_id="a", level="hold") == 0.0
     assert get(samples, "cycles_total", site_id="a") == 7.0
-    assert get(samples, "writes_total", site_id="a", kind="command") == 3.0
+    assert get(samples, "writes_total", site_id="a", kind="renew") == 3.0
     assert get(samples, "safety_blocks_total", site_id="a", reason="soc_low") == 4.0
     assert get(samples, "fleet_sites_active") == 2.0
     assert get(samples, "fleet_total_capacity_kwh") == 200.0

@@ -18,7 +18,7 @@ from bessai.errors import BessaiError
 @pytest.fixture(autouse=True)
 def own_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(rundir, "MAX_SOCKET_ROOT", 200)
+    monkeypatch.setattr(rundir, "MAX_ROOT", 250)
 
 
 def sleeper(marker: str) -> subprocess.Popen[bytes]:
@@ -29,7 +29,7 @@ def sleeper(marker: str) -> subprocess.Popen[bytes]:
 
 
 def test_a_run_folder_is_private_and_locked() -> None:
-    run, lock = rundir.create(rundir.DEMO_PREFIX)
+    run, lock = rundir.create()
     assert run.root.stat().st_mode & 0o077 == 0
     assert run.token.stat().st_mode & 0o077 == 0
     assert len(run.token.read_text(encoding="ascii")) == 64
@@ -41,10 +41,10 @@ def test_a_run_folder_is_private_and_locked() -> None:
 
 
 def test_only_folders_without_an_owner_are_abandoned() -> None:
-    living, lock = rundir.create(rundir.DEMO_PREFIX)
-    dead, dead_lock = rundir.create(rundir.DEMO_PREFIX)
+    living, lock = rundir.create()
+    dead, dead_lock = rundir.create()
     os.close(dead_lock)
-    assert [run.root for run in rundir.abandoned(rundir.DEMO_PREFIX)] == [dead.root]
+    assert [run.root for run in rundir.abandoned()] == [dead.root]
     assert living.root.exists()
     os.close(lock)
 
@@ -77,7 +77,7 @@ def test_reaping_ends_the_marked_processes_and_no_other(tmp_path: Path) -> None:
 
 
 def test_ray_gets_only_ports_of_ours_and_the_token_by_file() -> None:
-    run, lock = rundir.create(rundir.DEMO_PREFIX)
+    run, lock = rundir.create()
     os.close(lock)
     ports = RayPorts.choose()
     command, environment = head_command(run, ports), run_environment(run, ports)
@@ -92,6 +92,6 @@ def test_ray_gets_only_ports_of_ours_and_the_token_by_file() -> None:
 
 def test_another_rays_environment_does_not_leak_in(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
-    run, lock = rundir.create(rundir.DEMO_PREFIX)
+    run, lock = rundir.create()
     os.close(lock)
     assert "RAY_ADDRESS" not in run_environment(run, RayPorts.choose())

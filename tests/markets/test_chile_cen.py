@@ -48,8 +48,8 @@ def test_unknown_node_names_the_known_ones() -> None:
 
 
 def test_unknown_source_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"market\.source.*'entsoe'.*chile_cen, csv$"):
-        open_market(MarketConfig(source="entsoe"))
+    with pytest.raises(ConfigError, match=r"market\.source.*'nowhere'.*chile_cen, csv"):
+        open_market(MarketConfig(source="nowhere"))
 
 
 def test_a_helper_module_is_not_a_source() -> None:

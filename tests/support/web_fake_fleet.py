@@ -294,7 +294,7 @@ def _counters(cycles: int) -> CountersView:
         overruns=0,
         read_failures=0,
         reconnects=0,
-        writes={"volatile": 12, "command": 40},
+        writes={"change": 12, "renew": 40},
         write_failures=0,
         verify_failures=0,
         safety_blocks={},

@@ -66,9 +66,9 @@ def train(options: Options) -> Path:
     """
     began = time.monotonic()
     store = ModelStore(options.out)
-    version = options.version or f"{options.market.node}-{options.train_end.date() - timedelta(1)}"
-    store.require_new(KIND, version)
     source = open_market(options.market)
+    version = options.version or f"{source.node}-{options.train_end.date() - timedelta(1)}"
+    store.require_new(KIND, version)
     split = split_of(source, options)
     _say(f"{source.market} {source.node}: choose on {_span(split.train_start, split.train_end)}")
     choice = choose(source, split, version, _delay(options), _say)
@@ -124,7 +124,7 @@ def _card(  # noqa: PLR0913, PLR0917  # every part of a version meets here, once
     scores: Evaluation,
     outcome: Outcome,
 ) -> ModelCard:
-    name, digest = data_file(options.market)
+    name, digest = data_file(options.market, source.node)
     return ModelCard(
         kind=KIND,
         version=version,

@@ -14,13 +14,13 @@ from bessai.modelstore.store import sha256_hex
 PACKAGES = ("bessai-fleet", "numpy", "polars", "highspy", "pydantic")
 
 
-def data_file(market: MarketConfig) -> tuple[str, str]:
+def data_file(market: MarketConfig, node: str) -> tuple[str, str]:
     """Name and SHA-256 of the file that a source reads.
 
     Raises:
         MarketError: the source reads no file, or it cannot be read.
     """
-    path = Path(market.path) if market.path is not None else bundled_path(market.node)
+    path = Path(market.path) if market.path is not None else bundled_path(node)
     try:
         return path.name, sha256_hex(path.read_bytes())
     except OSError as error:

@@ -25,12 +25,13 @@ def is_loopback(host: str) -> bool:
 class MarketConfig(ConfigModel):
     """Which market's prices the fleet trades on.
 
-    ``path`` names a file for sources that read one; the bundled Chilean data needs none.
+    ``node`` left out takes the source's own. ``path`` names a file for sources that read one,
+    relative to the fleet file; the bundled Chilean data needs none.
     ``publication_delay_h`` is how long after the end of a step its price is known.
     """
 
     source: str = "chile_cen"
-    node: str = "crucero_220"
+    node: str | None = None
     path: str | None = None
     publication_delay_h: float = Field(default=1.0, ge=0, le=72)
 

@@ -73,9 +73,19 @@ def load_fleet(path: Path) -> FleetConfig:
     Raises:
         ConfigError: one line about the first mistake.
     """
-    fleet = parse(FleetConfig, load_yaml(path), path.name)
+    fleet = _with_absolute_path(parse(FleetConfig, load_yaml(path), path.name), path.parent)
     resolve_profiles(fleet)
     return fleet
+
+
+def _with_absolute_path(fleet: FleetConfig, folder: Path) -> FleetConfig:
+    """The fleet with ``market.path`` as its other processes, which run elsewhere, find it."""
+    if fleet.market.path is None:
+        return fleet
+    found = str((folder / fleet.market.path).resolve())
+    return fleet.model_copy(
+        update={"market": fleet.market.model_copy(update={"path": found})},
+    )
 
 
 def resolve_profiles(fleet: FleetConfig) -> dict[str, DeviceProfile]:

@@ -19,27 +19,29 @@ from bessai.config.load import data_root
 from bessai.errors import ConfigError, MarketError
 from bessai.markets.series import PriceSeries
 
-FILES: Final = {"crucero_220": "cl_cmg_crucero220_2022_2024.parquet"}
+DEFAULT_NODE: Final = "crucero_220"
+FILES: Final = {DEFAULT_NODE: "cl_cmg_crucero220_2022_2024.parquet"}
 STEP: Final = timedelta(hours=1)
 CENTS_PER_USD: Final = 100.0
 
 
 def open_source(config: MarketConfig) -> PriceSeries:
-    """Load the bundled prices of ``config.node``.
+    """Load the bundled prices of ``config.node``, by default Crucero 220 kV.
 
     Raises:
         ConfigError: no bundled file for that node.
         MarketError: the file is missing or damaged.
     """
-    if config.node not in FILES:
+    node = DEFAULT_NODE if config.node is None else config.node
+    if node not in FILES:
         raise ConfigError(
             "is not a node that is bundled for chile_cen",
             field="market.node",
-            value=repr(config.node),
+            value=repr(node),
             fix=f"use one of {', '.join(sorted(FILES))}, or source: csv with a file of your own",
         )
-    start, values = _load(bundled_path(config.node))
-    return PriceSeries("chile_cen", config.node, "USD", "USD/MWh", start, STEP, values)
+    start, values = _load(bundled_path(node))
+    return PriceSeries("chile_cen", node, "USD", "USD/MWh", start, STEP, values)
 
 
 def bundled_path(node: str) -> Path:

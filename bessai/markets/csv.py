@@ -40,7 +40,7 @@ def open_source(config: MarketConfig) -> PriceSeries:
     if config.path is None:
         raise ConfigError("is required for source csv", field="market.path", fix="name the file")
     path = Path(config.path)
-    node = config.node if "node" in config.model_fields_set else path.stem
+    node = path.stem if config.node is None else config.node
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return _parse(csv.reader(file), path.name, node)

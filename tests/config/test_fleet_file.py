@@ -273,3 +273,14 @@ def test_any_document_loads_or_fails_with_one_config_error(data: dict[str, objec
 def test_a_typo_in_a_site_gets_a_suggestion(typo: str) -> None:
     with pytest.raises(ConfigError, match="did you mean"):
         parse(FleetConfig, changed(FLEET, {("sites", 0, typo): 1}), "fleet.yaml")
+
+
+def test_a_price_file_is_found_beside_the_fleet_file_from_anywhere(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    fleet = folder.load({("market",): {"source": "csv", "path": "prices/north.csv"}})
+    assert fleet.market.path == str((folder.path / "prices/north.csv").resolve())
+    assert fleet.market.node is None

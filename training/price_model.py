@@ -24,7 +24,7 @@ from bessai.modelstore.store import sha256_hex
 from bessai.policies.linear import LinearPolicy
 from bessai.ports import PriceSource
 from training.fit import Evaluation, Split, choose, evaluate
-from training.provenance import data_file, software_versions
+from training.provenance import data_used, software_versions
 
 KIND = "price"
 WARM_UP = timedelta(days=60)
@@ -124,7 +124,7 @@ def _card(  # noqa: PLR0913, PLR0917  # every part of a version meets here, once
     scores: Evaluation,
     outcome: Outcome,
 ) -> ModelCard:
-    name, digest = data_file(options.market, source.node)
+    name, digest = data_used(options.market, source)
     return ModelCard(
         kind=KIND,
         version=version,

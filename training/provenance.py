@@ -1,4 +1,4 @@
-"""Where a model comes from: its data file and the software that made it."""
+"""Where a model comes from: its data and the software that made it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,29 @@ from bessai.config import MarketConfig
 from bessai.errors import MarketError
 from bessai.markets.chile_cen import bundled_path
 from bessai.modelstore.store import sha256_hex
+from bessai.ports import PriceSource
 
+BUNDLED = "chile_cen"
 PACKAGES = ("bessai-fleet", "numpy", "polars", "highspy", "pydantic")
 
 
-def data_file(market: MarketConfig, node: str) -> tuple[str, str]:
-    """Name and SHA-256 of the file that a source reads.
+def data_used(market: MarketConfig, source: PriceSource) -> tuple[str, str]:
+    """Name and SHA-256 of the file that the prices come from, or of the prices themselves.
 
     Raises:
-        MarketError: the source reads no file, or it cannot be read.
+        MarketError: the file cannot be read.
     """
-    path = Path(market.path) if market.path is not None else bundled_path(node)
+    if market.path is not None:
+        return _file(Path(market.path))
+    if source.market == BUNDLED:
+        return _file(bundled_path(source.node))
+    start, end = source.coverage
+    prices = source.prices_between(start, end).astype("<f8").tobytes()
+    grid = f"{start.isoformat()} {source.step} {source.unit}\n".encode()
+    return f"{source.market} {source.node}", sha256_hex(grid + prices)
+
+
+def _file(path: Path) -> tuple[str, str]:
     try:
         return path.name, sha256_hex(path.read_bytes())
     except OSError as error:

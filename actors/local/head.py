@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from actors.local.plan import RayPorts
 from actors.local.reap import RUN_MARK
 from actors.local.rundir import RunDir
+from bessai.config.secret import KEY_FILE_VARIABLE
 
 OBJECT_STORE_BYTES = 150_000_000
 GCS_RECONNECT_S = 86_400
@@ -23,6 +25,8 @@ GCS_RECONNECT_S = 86_400
 def run_environment(run: RunDir, ports: RayPorts) -> dict[str, str]:
     """Environment of every process of the run, the driver's included."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    if key_file := inherited.get(KEY_FILE_VARIABLE):
+        inherited[KEY_FILE_VARIABLE] = str(Path(key_file).absolute())  # they run elsewhere
     return inherited | {
         RUN_MARK: run.marker,
         "SPT_NOENV": "1",  # process titles must not overwrite the environment that we search

@@ -29,12 +29,12 @@ from actors.local.head import head_command, run_environment
 from actors.local.plan import RunPlan
 from actors.local.progress import Progress
 from actors.local.reap import RUN_MARK, is_alive, named_process, reap
+from actors.local.release import release_inverters
 from actors.local.rundir import RunDir
 from bessai.errors import BessaiError
 
 SIMULATOR_DEADLINE_S = 20.0
 RAY_DEADLINE_S = 60.0
-RELEASE_DEADLINE_S = 12.0
 DEPLOY_DEADLINE_S = 180.0
 DEPLOY_DEADLINE_PER_SITE_S = 3.0
 MAX_SIMULATOR_STARTS = 5
@@ -138,7 +138,7 @@ class Keeper:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if pipe else log,
                 stderr=log,
-                cwd=self._run.root if name != "deployer" else None,
+                cwd=self._run.root,  # Ray puts the deployer's folder on every worker's path
             )
         self._children[name] = child
         return child
@@ -229,8 +229,10 @@ class Keeper:
         deployer = self._children.get("deployer")
         if deployer is not None:
             deployer.kill()  # it must not start what is just being ended
-        if self._ready or (self._sites_started and self._plan.fleet.simulation is None):
-            self._release_sites()
+        # Half-way through a start nobody waits for simulated inverters.
+        wanted = self._ready or (self._sites_started and self._plan.fleet.simulation is None)
+        if wanted and not release_inverters(self._run, self._plan):
+            log.warning("sites could not be asked to let go; the dead-man ends what they commanded")
         left = reap(self._run.marker)
         for child in self._children.values():
             child.wait()
@@ -239,15 +241,6 @@ class Keeper:
             return
         rundir.remove(self._run)
         self.tell(Progress(step="ended", text="nothing is left running"))
-
-    def _release_sites(self) -> None:
-        """Give the inverters back to their own working mode; the dead-man covers a failure."""
-        if not all(named_process(self._run.marker, name) for name in ("raylet", "gcs_server")):
-            log.warning("sites cannot be asked without Ray's head: the dead-man ends commands")
-            return
-        releaser = self._spawn("release", self._module("actors.local.releaser"))
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            releaser.wait(RELEASE_DEADLINE_S)
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

@@ -8,8 +8,8 @@ import socket
 
 from bessai.errors import BessaiError, ConfigError
 
-# Between Ray's own worker ports, which end at 19999, and those that Linux hands out by itself
-# from 32768 (Serve takes 30000 and up): what else starts meanwhile, here dozens of processes, must not take a chosen port.
+# Above Ray's own worker ports, below those of Serve (30000) and those that Linux hands out by
+# itself (32768): the dozens of processes that start meanwhile must not take a chosen port.
 QUIET_PORTS = range(20_000, 30_000)
 
 

@@ -1,4 +1,4 @@
-"""Asks every site of a run to give its inverter back; run by the keeper before the end."""
+"""Asks every site of a run to give its inverter back, before the run's processes are ended."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from actors.local.driver import connect
 from actors.local.plan import RunPlan
 from actors.local.rundir import RunDir
 
+ANSWER_S = 6.0
+
 
 def main() -> int:
-    """``python -m actors.local.releaser RUN_FOLDER``."""
+    """``python -m actors.local.releaser RUN_FOLDER``; 1 where the sites could not be asked."""
     connect(RunPlan.load(RunDir(Path(sys.argv[1])).plan))
-    release_sites(timeout_s=6.0)
-    return 0
+    return 0 if release_sites(ANSWER_S) else 1
 
 
 if __name__ == "__main__":

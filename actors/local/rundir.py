@@ -26,6 +26,7 @@ MAX_ROOT = 35
 """Longest path of a run folder: Ray adds ``/ray/session_<date>_<pid>/sockets/dash_MetricsHead``,
 up to 72 characters, and the path of a Unix socket may hold 107."""
 NAME_LENGTH = 6
+MIN_FREE_BYTES = 200_000_000
 DRAFT_PREFIX = ".new-"
 DRAFT_AGE_S = 60.0
 
@@ -96,7 +97,8 @@ class RunDir:
             BessaiError: the folder of this user cannot be written.
         """
         kept = state_folder() / "failed" / fleet_id
-        shutil.copytree(self.logs, kept, dirs_exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self.logs, kept)
         return kept
 
 
@@ -141,10 +143,12 @@ def create(root: Path | None = None) -> tuple[RunDir, int]:
         root: The folder; None takes a new one for a demo.
 
     Raises:
-        BessaiError: another command made the folder meanwhile.
+        BessaiError: the disk is full, or another command made the folder meanwhile.
     """
+    base = base_folder()
+    _require_space(base)
     if root is None:
-        root = base_folder() / f"{DEMO_PREFIX}{secrets.token_hex(NAME_LENGTH // 2)}"
+        root = base / f"{DEMO_PREFIX}{secrets.token_hex(NAME_LENGTH // 2)}"
     draft = RunDir(Path(tempfile.mkdtemp(prefix=DRAFT_PREFIX, dir=root.parent)))
     lock = take_lock(draft)
     assert lock is not None  # noqa: S101  nobody else knows the folder yet
@@ -160,6 +164,17 @@ def create(root: Path | None = None) -> tuple[RunDir, int]:
             "is in use by another command", field=str(root), fix="wait for it to end"
         ) from None
     return RunDir(root), lock
+
+
+def _require_space(base: Path) -> None:
+    free = shutil.disk_usage(base).free
+    if free < MIN_FREE_BYTES:
+        raise BessaiError(
+            "has too little space for Ray's files",
+            field=str(base),
+            value=f"{free / 1e6:.0f} MB",
+            fix=f"free {MIN_FREE_BYTES / 1e6:.0f} MB, or set TMPDIR to another disk",
+        )
 
 
 def take_lock(run: RunDir) -> int | None:

@@ -17,6 +17,7 @@ from actors.local import rundir
 from actors.local.plan import RunPlan
 from actors.local.progress import Progress
 from actors.local.reap import processes_of, reap
+from actors.local.release import release_inverters
 from actors.local.rundir import RunDir
 from bessai.errors import BessaiError
 
@@ -125,7 +126,9 @@ def keeper_of(folder: RunDir) -> psutil.Process | None:
 
 
 def stop(folder: RunDir) -> bool:
-    """End a background run; False where no keeper lived that could ask its sites to let go.
+    """End a background run; False where its sites could not be asked to let go.
+
+    Its keeper asks them; where that is gone, we do.
 
     Raises:
         BessaiError: something is still there after the deadline.
@@ -137,8 +140,11 @@ def stop(folder: RunDir) -> bool:
             keeper.wait(END_DEADLINE_S)
         except psutil.TimeoutExpired:
             keeper.kill()
+        asked = True
+    else:
+        asked = release_inverters(folder, RunPlan.load(folder.plan))
     clean_up(folder)
-    return keeper is not None
+    return asked
 
 
 def reclaim(folder: RunDir) -> None:

@@ -18,7 +18,7 @@ def state_folder() -> Path:
     """
     override = os.environ.get("BESSAI_STATE_DIR")
     try:
-        folder = Path(override) if override else _xdg_state_home() / "bessai"
+        folder = (Path(override) if override else _xdg_state_home() / "bessai").absolute()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
         raise ConfigError(

@@ -11,7 +11,12 @@ SHA256_PATTERN = r"^[0-9a-f]{64}$"
 
 
 class DataUsed(BaseModel):
-    """What a model was chosen on and what it was judged on; the two never overlap."""
+    """What a model was chosen on and what it was judged on; the two never overlap.
+
+    Attributes:
+        file: Name of the file, or market and node of a source without one.
+        sha256: Hash of that file, or of the prices.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

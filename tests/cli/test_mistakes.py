@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from actors.local import rundir
 from bessai.cli.app import run
+from bessai.cli.demo_fleet import DEFAULT_START, demo_fleet
+from bessai.cli.runs import Found, the_run
+from bessai.errors import BessaiError
 
 GOOD = """
 id: two
@@ -152,6 +159,76 @@ def test_variables_of_the_earlier_system_change_a_single_site(
     assert status == 1
     assert "INVERTER_IP" in error
     assert "2 sites" in error
+
+
+def test_a_state_folder_that_cannot_be_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BESSAI_STATE_DIR", "/proc/none")
+    status, _, error = say(capsys, monkeypatch, "status")
+    assert status == 1
+    assert error.startswith("bessai: BESSAI_STATE_DIR: ")
+    assert error.count("\n") == 1
+
+
+def test_a_record_of_another_version(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "joined-x.json").write_text("{}", encoding="utf-8")
+    status, _, error = say(capsys, monkeypatch, "status")
+    assert status == 1
+    assert "joined-x.json" in error
+    assert error.count("\n") == 1
+
+
+def test_a_full_disk(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rundir, "MIN_FREE_BYTES", 10**18)
+    status, _, error = say(capsys, monkeypatch, "demo", "--port", "0")
+    assert status == 1
+    assert "too little space" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no-such-host.invalid"])
+def test_a_host_of_elsewhere_is_not_a_port_in_use(
+    host: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BESSAI_API_KEY", "a-key-of-more-than-16-characters")
+    (tmp_path / "fleet.yaml").write_text(GOOD + f"api: {{host: {host}}}\n", encoding="utf-8")
+    status, _, error = say(capsys, monkeypatch, "up", "fleet.yaml")
+    assert status == 1
+    assert "api.host: is not an address of this machine" in error
+    assert host in error
+
+
+def test_two_demos_are_told_apart_by_their_folders() -> None:
+    fleet = demo_fleet(1, DEFAULT_START, 600, 1)
+    demos = []
+    for _ in range(2):
+        folder, lock = rundir.create()
+        os.close(lock)
+        demos.append(Found(fleet.config.id, "http://127.0.0.1:1", folder, None, None))
+    with pytest.raises(BessaiError, match=", ".join(sorted(demo.name for demo in demos))):
+        the_run("demo", demos)
+    assert the_run(demos[1].name, demos) is demos[1]
+
+
+def test_ctrl_c_while_modules_load_ends_without_a_traceback() -> None:
+    program = """
+import os, signal, sys, bessai.cli
+class Interrupting:
+    def find_spec(self, name, path, target=None):
+        if name == "bessai.cli.app":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+bessai.cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_help_reads_well(

@@ -123,6 +123,10 @@ def test_a_mistake_is_one_line_with_field_value_and_fix(
             {("simulation",): {"start": "2024-01-01T00:00Z", "speed": 0}},
             ["simulation.speed", "got 0"],
         ),
+        (
+            {("simulation",): {"start": "2024-01-01T00:00Z"}},
+            ["sites[0].host", "'192.0.2.1'", "never touches a real inverter", "use 127.0.0.1"],
+        ),
         ({("market",): {"publication_delay_h": -1}}, ["market.publication_delay_h", "got -1"]),
     ],
 )

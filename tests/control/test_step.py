@@ -96,6 +96,31 @@ def test_the_plan_follows_market_time_and_the_ramp_real_time() -> None:
     assert powers == pytest.approx([0.5, 1.0, 1.5, 2.0])
 
 
+@pytest.mark.parametrize(
+    ("gap_s", "power_kw"), [(0.6, 2.0), (1.0, 2.0), (1.5, 2.5), (2.0, 3.0), (9.0, 3.0)]
+)
+def test_a_late_cycle_grants_two_cycles_of_ramp_at_the_most(gap_s: float, power_kw: float) -> None:
+    rules = replace(RULES, limits=replace(LIMITS, ramp_kw_per_s=1.0))
+    state, first = decide(ControlState(), rules, cycle(100, telemetry_at(100), orders(100)))
+    assert first.setpoint.power_kw == 1.0
+    state = applied(state, first, 100)
+    now = 100 + gap_s
+    fresh = telemetry_at(now, commanded_kw=1.0)
+    assert decide(state, rules, cycle(now, fresh, orders(100)))[1].setpoint.power_kw == power_kw
+
+
+def test_slow_cycles_look_further_ahead() -> None:
+    rules = replace(RULES, speed=600.0)
+    allowed = []
+    for gap_s in (1.0, 2.0):
+        state, first = decide(ControlState(), rules, cycle(100, telemetry_at(100), orders(100)))
+        fresh = telemetry_at(100 + gap_s, soc_pct=20.0, commanded_kw=4.0)
+        state = applied(state, first, 100)
+        decision = decide(state, rules, cycle(100 + gap_s, fresh, orders(100)))[1]
+        allowed.append(decision.allowed.bounds.upper_kw)
+    assert 0 < allowed[1] < 0.5 * allowed[0]
+
+
 def test_a_ramp_slower_than_the_dead_band_still_arrives() -> None:
     rules = replace(RULES, limits=replace(LIMITS, ramp_kw_per_s=0.01))
     state = ControlState()

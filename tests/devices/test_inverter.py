@@ -111,6 +111,18 @@ async def test_only_changed_registers_and_the_command_are_written(
     assert await device.release() == Applied(0.0, 1)
 
 
+async def test_after_a_failed_read_every_register_is_written(
+    device: ModbusInverter, host: HostedInverter
+) -> None:
+    await device.read_telemetry()
+    assert await device.apply_power(3.0) == Applied(3.0, 3)
+    await host.set_fault(Fault.BUSY)
+    with pytest.raises(DeviceBusy):
+        await device.read_telemetry()
+    await host.set_fault(Fault.NONE)
+    assert await device.apply_power(3.0) == Applied(3.0, 4)
+
+
 async def test_power_is_rounded_towards_zero(device: ModbusInverter) -> None:
     outcome = await device.apply_power(2.9999)
     assert isinstance(outcome, Applied)
@@ -319,6 +331,22 @@ async def test_exceptions_of_a_hole_are_rejections(host: HostedInverter) -> None
         await link.read(33000, 2)
     assert link.connected
     link.close()
+
+
+async def test_the_link_is_as_slow_as_the_device_likes_it(host: HostedInverter) -> None:
+    pauses = {"wait_after_connect_s": 0.15, "request_gap_s": 0.1}
+    link = ModbusConnection(
+        LOOPBACK, host.port, 1, fast_profile().connection.model_copy(update=pauses)
+    )
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await link.connect()
+    connected = loop.time()
+    for _ in range(3):
+        await link.read(30000, 1)
+    link.close()
+    assert connected - began >= 0.15
+    assert loop.time() - connected >= 0.2
 
 
 async def test_requests_of_one_link_never_overlap(

@@ -191,6 +191,25 @@ def test_without_a_published_price_there_is_no_history_and_health_says_so() -> N
     assert "no price known" in check.detail
 
 
+@pytest.mark.parametrize(("gaps", "ok"), [(12, True), (13, False)])
+def test_too_many_price_gaps_in_a_day_are_said(gaps: int, ok: bool) -> None:
+    known = 24 * 7 - gaps - 1  # the newest hour before T0 is not published yet
+    rig = Rig(prices=FakePrices([40.0] * known + [math.nan] * gaps + [40.0] * 24))
+    check = next(c for c in rig.fleet.health().checks if c.name == "prices")
+    assert check.ok is ok
+    assert check.detail.startswith(f"{24 - gaps} of the last 24 prices known, newest published")
+
+
+def test_a_site_whose_reading_grew_old_shows_none_of_it() -> None:
+    rig = Rig()
+    rig.report(reading())
+    assert rig.fleet.site("a").battery_status == "running"
+    rig.pass_s(9.95)
+    site = rig.fleet.site("a")
+    assert site.state is SiteState.RUNNING
+    assert (site.soc_pct, site.battery_status, site.alarms) == (None, None, [])
+
+
 def test_history_is_one_point_per_report_at_high_speed_and_a_day_long() -> None:
     rig = Rig(speed=600.0)
     for _ in range(200):

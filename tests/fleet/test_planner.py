@@ -68,6 +68,17 @@ async def test_a_new_step_is_planned() -> None:
     assert rig.fleet.fleet().plan_version == 2
 
 
+async def test_a_price_that_is_published_within_a_step_is_planned() -> None:
+    rig = Rig(publication_delay_h=0.5)
+    rig.report(reading())
+    rig.pass_s(2, market=timedelta(minutes=29))
+    assert await replans(rig)
+    rig.pass_s(2, market=timedelta(minutes=1))
+    assert await replans(rig)
+    rig.pass_s(2, market=timedelta(minutes=29))
+    assert not await replans(rig)
+
+
 async def test_a_site_that_becomes_plannable_is_planned() -> None:
     rig = await planned_rig("a", "b")
     rig.pass_s(2)
@@ -130,6 +141,11 @@ async def test_failures_back_off_and_recover() -> None:
     rig.report(reading())
     assert await replans(rig)
     assert rig.fleet.fleet().plan_error is None
+    rig.forecast.error = model_error()
+    rig.pass_s(2, market=HOUR)
+    assert await replans(rig)
+    rig.pass_s(1)
+    assert await replans(rig), "after a success the waits begin anew"
 
 
 async def test_prices_that_are_not_known_are_a_plan_error() -> None:

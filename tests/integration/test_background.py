@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +15,11 @@ import pytest
 from actors.local.ports import free_ports
 from actors.local.rundir import UP_PREFIX, base_folder
 from bessai.cli.client import ApiClient
-from bessai.model import MarketClock, SiteState
+from bessai.model import MarketClock, SiteId, SiteState
 from bessai.sim.server import SimulatorServer
 from bessai.sim.spec import ClockSpec, InverterSpec, SimSpec
 from tests.integration.conftest import Demo
-from tests.support.command import bessai, eventually, nothing_left
+from tests.support.command import bessai, eventually, nothing_left, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 
@@ -36,8 +38,11 @@ sites:
 """
 
 
+GOOD = SiteId("good")
+
+
 @pytest.fixture(scope="module")
-def inverter_port() -> Iterator[int]:
+def simulator() -> Iterator[SimulatorServer]:
     """A real Modbus TCP server in real time, in a thread of its own."""
     now = datetime.now(UTC)
     inverter = InverterSpec(
@@ -47,19 +52,26 @@ def inverter_port() -> Iterator[int]:
     loop, server = asyncio.new_event_loop(), SimulatorServer(spec)
     thread = Thread(target=loop.run_forever, daemon=True)
     thread.start()
-    ports = asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
-    yield ports["good"]
+    asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+    yield server
     asyncio.run_coroutine_threadsafe(server.stop(), loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(5)
 
 
-def test_up_runs_beside_a_demo_and_down_ends_only_what_up_started(
-    demo: Demo, inverter_port: int, tmp_path: Path
-) -> None:
+def fleet_file(folder: Path, simulator: SimulatorServer) -> tuple[Path, int]:
+    """A fleet of one site that answers and one that does not; the file, and the API's port."""
     wrong, api = free_ports(2)
-    file = tmp_path / "fleet.yaml"
-    file.write_text(FLEET.format(api=api, good=inverter_port, wrong=wrong), encoding="utf-8")
+    file = folder / "fleet.yaml"
+    text = FLEET.format(api=api, good=simulator.port(GOOD), wrong=wrong)
+    file.write_text(text, encoding="utf-8")
+    return file, api
+
+
+def test_up_runs_beside_a_demo_and_down_ends_only_what_up_started(
+    demo: Demo, simulator: SimulatorServer, tmp_path: Path
+) -> None:
+    file, api = fleet_file(tmp_path, simulator)
     state = {"BESSAI_STATE_DIR": str(tmp_path / "state")}
     folder = base_folder() / f"{UP_PREFIX}mixed"
 
@@ -77,6 +89,7 @@ def test_up_runs_beside_a_demo_and_down_ends_only_what_up_started(
             error = client.fleet().plan_error
             assert error is not None
             assert "no price" in error
+        assert simulator.inverter(GOOD).forced
 
         again, said = bessai("up", str(file), environment=state)
         assert again == 1
@@ -84,7 +97,48 @@ def test_up_runs_beside_a_demo_and_down_ends_only_what_up_started(
     finally:
         ended, said = bessai("down", "mixed", environment=state)
     assert ended == 0, said
+    assert "has its own mode again" in said
+    assert not simulator.inverter(GOOD).forced
     assert nothing_left(folder)
     assert (tmp_path / "state" / "fleet-mixed.db").exists()
     assert demo.command.process.poll() is None
     assert len(demo.wait_until_running()) == 3
+
+
+def test_ctrl_c_half_way_gives_a_commanded_inverter_back(
+    simulator: SimulatorServer, tmp_path: Path
+) -> None:
+    file, _ = fleet_file(tmp_path, simulator)
+    folder = base_folder() / f"{UP_PREFIX}mixed"
+    with running("up", str(file), environment={"BESSAI_STATE_DIR": str(tmp_path)}) as command:
+        command.wait_for("starting site actors")
+        eventually(lambda: simulator.inverter(GOOD).forced)
+        assert "runs after" not in command.output
+        command.send(signal.SIGINT)
+        assert command.end() == 130
+    assert not simulator.inverter(GOOD).forced
+    assert nothing_left(folder)
+
+
+def test_down_gives_inverters_back_though_the_keeper_was_killed(
+    simulator: SimulatorServer, tmp_path: Path
+) -> None:
+    file, _ = fleet_file(tmp_path, simulator)
+    state = {"BESSAI_STATE_DIR": str(tmp_path)}
+    folder = base_folder() / f"{UP_PREFIX}mixed"
+    try:
+        assert bessai("up", str(file), environment=state)[0] == 0
+        eventually(lambda: simulator.inverter(GOOD).forced)
+        os.kill(int((folder / "keeper.pid").read_text(encoding="ascii")), signal.SIGKILL)
+        (folder / "keeper.pid").write_text(str(os.getpid()), encoding="ascii")  # a recycled one
+        again, said = bessai("up", str(file), environment=state)
+        assert again == 1
+        assert "bessai down" in said
+    finally:
+        ended, said = bessai("down", "mixed", environment=state)
+    assert ended == 0, said
+    assert not simulator.inverter(GOOD).forced
+    assert nothing_left(folder)
+    ended, said = bessai("down", "mixed", environment=state)
+    assert ended == 1
+    assert "no such fleet" in said

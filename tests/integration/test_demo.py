@@ -126,6 +126,15 @@ def test_a_dead_inverter_is_unreachable_without_numbers_and_comes_back(demo: Dem
     assert demo.wait_until_running()["calama"].soc_pct is not None
 
 
+def test_killed_simulated_inverters_come_back_on_their_ports(demo: Demo) -> None:
+    ports = {name: site.address for name, site in demo.sites().items()}
+    inverters = [p for p in processes_of(str(demo.folder)) if "bessai.sim" in p.cmdline()]
+    assert len(inverters) == 1
+    inverters[0].kill()
+    eventually(lambda: any(site.state == "unreachable" for site in demo.sites().values()))
+    assert {name: site.address for name, site in demo.wait_until_running().items()} == ports
+
+
 def test_a_killed_site_actor_comes_back_on_its_own(demo: Demo) -> None:
     before = demo.sites()["tocopilla"].pid
     assert before is not None

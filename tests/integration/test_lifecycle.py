@@ -13,7 +13,7 @@ import pytest
 from actors.local.reap import processes_of
 from bessai.cli.client import ApiClient
 from bessai.cli.launch import sweep_abandoned_demos
-from tests.support.command import eventually, nothing_left, running
+from tests.support.command import START_S, eventually, nothing_left, running
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 DEMO = ("demo", "--sites", "1", "--port", "0")
@@ -62,6 +62,25 @@ def test_when_the_keeper_is_killed_too_the_next_start_cleans_up() -> None:
     assert folder.exists()
     assert sweep_abandoned_demos() >= 1
     assert nothing_left(folder)
+
+
+def test_when_rays_node_dies_it_says_so_in_one_line(tmp_path: Path) -> None:
+    with running(*DEMO, environment={"BESSAI_STATE_DIR": str(tmp_path)}) as command:
+        command.wait_for("All 1 sites run")
+        folder = command.run_folder
+        next(p for p in processes_of(str(folder)) if p.name() == "raylet").kill()
+        assert command.end(30) == 1
+    said = command.output.splitlines()[-1]
+    assert said.startswith("bessai: the fleet ended: Ray's node process ended")
+    assert (tmp_path / "failed" / "demo" / "keeper.log").is_file()
+    assert nothing_left(folder)
+
+
+def test_the_users_folder_takes_no_modules_place(tmp_path: Path) -> None:
+    for name in ("random", "token", "yaml", "numpy", "actors", "ray"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit", encoding="utf-8")
+    with running(*DEMO, "--for", "1s", folder=tmp_path) as command:
+        assert command.end(START_S) == 0
 
 
 def test_a_living_demo_is_not_swept(tmp_path: Path) -> None:

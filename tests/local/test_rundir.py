@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -11,6 +12,7 @@ import pytest
 from actors.local import rundir
 from actors.local.head import head_command, run_environment
 from actors.local.plan import RayPorts
+from actors.local.ports import QUIET_PORTS, free_ports
 from actors.local.reap import RUN_MARK, processes_of, reap
 from bessai.errors import BessaiError
 
@@ -62,6 +64,59 @@ def test_a_planted_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / f"bessai-{os.getuid()}").symlink_to(elsewhere)
     with pytest.raises(BessaiError, match="not private"):
         rundir.base_folder()
+
+
+def test_a_long_fleet_name_keeps_rays_sockets_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = rundir.base_folder()
+    monkeypatch.setattr(rundir, "MAX_ROOT", len(str(base)) + len("/up-") + 15)
+    one, other = (rundir.fleet_root(f"atacama-north-{'x' * 40}{end}") for end in "ab")
+    assert one != other
+    assert len(str(one)) == rundir.MAX_ROOT
+    assert rundir.fleet_root("atacama").name == "up-atacama"
+
+
+@pytest.mark.parametrize("name", ["two words", "a" * 30])
+def test_a_temp_folder_that_ray_cannot_use_is_not_used(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", f"/tmp/{name}")
+    monkeypatch.setattr(rundir, "MAX_ROOT", 35)
+    assert rundir.base_folder().parent == Path("/tmp")
+
+
+def test_a_run_folder_is_made_once() -> None:
+    root = rundir.fleet_root("atacama")
+    _, lock = rundir.create(root)
+    with pytest.raises(BessaiError, match="in use"):
+        rundir.create(root)
+    os.close(lock)
+    assert [folder.name for folder in root.parent.iterdir()] == ["up-atacama"]
+
+
+def test_a_folder_that_vanishes_is_nobodys(tmp_path: Path) -> None:
+    assert rundir.take_lock(rundir.RunDir(tmp_path / "gone")) is None
+
+
+def test_only_old_drafts_are_swept() -> None:
+    base = rundir.base_folder()
+    for name, age_s in ((".new-old", 120), (".new-young", 0)):
+        (base / name).mkdir()
+        os.utime(base / name, times=(time.time() - age_s,) * 2)
+    assert [run.root.name for run in rundir.abandoned()] == [".new-old"]
+
+
+def test_ports_are_none_that_the_system_hands_out_by_itself() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    assert all(port in QUIET_PORTS for port in ports)
+
+
+def test_a_relative_key_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BESSAI_API_KEY_FILE", "key.txt")
+    run, lock = rundir.create()
+    os.close(lock)
+    environment = run_environment(run, RayPorts.choose())
+    assert environment["BESSAI_API_KEY_FILE"] == str(Path.cwd() / "key.txt")
 
 
 def test_reaping_ends_the_marked_processes_and_no_other(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import psutil
 from actors.local.reap import processes_of
 
 ROOT = Path(__file__).resolve().parents[2]
-BESSAI = [sys.executable, "-m", "bessai"]
+BESSAI = [sys.executable, "-P", "-m", "bessai"]  # -P: as the installed script does
 START_S = 120.0
 T = TypeVar("T")
 
@@ -27,10 +27,12 @@ T = TypeVar("T")
 class Command:
     """A running command; its output is read in the background."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT
+    ) -> None:
         self.process = subprocess.Popen(
             [*BESSAI, *arguments],
-            cwd=ROOT,
+            cwd=folder,
             env=os.environ | {"COLUMNS": "160"} | (environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -78,9 +80,11 @@ class Command:
 
 
 @contextmanager
-def running(*arguments: str, environment: dict[str, str] | None = None) -> Iterator[Command]:
+def running(
+    *arguments: str, environment: dict[str, str] | None = None, folder: Path = ROOT
+) -> Iterator[Command]:
     """A command that is ended, whatever happens."""
-    command = Command(*arguments, environment=environment)
+    command = Command(*arguments, environment=environment, folder=folder)
     try:
         yield command
     finally:

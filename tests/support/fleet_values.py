@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from bessai.config import BatteryConfig, FleetConfig, SiteConfig
+from bessai.config import BatteryConfig, FleetConfig, MarketConfig, SiteConfig
 from bessai.fleet.orchestrator import Orchestrator
 from bessai.model import (
     AutonomyLevel,
@@ -47,8 +47,12 @@ def site_config(site_id: str = "a", capacity_kwh: float | None = 100.0) -> SiteC
     return SiteConfig(id=site_id, host="127.0.0.1", port=1502, battery=battery)
 
 
-def fleet_config(*site_ids: str) -> FleetConfig:
-    return FleetConfig(id="test-fleet", sites=tuple(site_config(s) for s in site_ids or ("a",)))
+def fleet_config(*site_ids: str, publication_delay_h: float = 1.0) -> FleetConfig:
+    return FleetConfig(
+        id="test-fleet",
+        market=MarketConfig(publication_delay_h=publication_delay_h),
+        sites=tuple(site_config(s) for s in site_ids or ("a",)),
+    )
 
 
 def reading(
@@ -122,12 +126,13 @@ class Rig:
     dispatch: FakeDispatch = field(default_factory=FakeDispatch)
     time: HandTime = field(default_factory=HandTime)
     speed: float = 1.0
+    publication_delay_h: float = 1.0
     sequence: int = 0
 
     def __post_init__(self) -> None:
         self.clock: HandMarketClock = hand_market_clock(T0, self.speed)
         self.fleet = Orchestrator(
-            fleet_config(*self.site_ids),
+            fleet_config(*self.site_ids, publication_delay_h=self.publication_delay_h),
             self.clock,
             self.prices,
             self.prices.past,

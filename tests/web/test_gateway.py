@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
 from actors.errors import FleetUnavailable
 from actors.fleet import ServeApp
@@ -30,6 +30,36 @@ async def test_a_head_that_is_away_does_not_hold_a_question() -> None:
                 await gateway.fleet()
     finally:
         back.set()
+
+
+@dataclass(frozen=True, slots=True)
+class FailingFleet(Actor):
+    """A fleet actor whose answer is an error of Ray."""
+
+    error: RayError | None = None
+
+    async def ask(self, method: str, *args: object) -> object:
+        raise self.error or AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "searches"), [(ActorDiedError(), 2), (ActorUnavailableError("", None), 1)]
+)
+async def test_without_a_fleet_health_is_down_and_the_rest_unavailable(
+    error: RayError, searches: int
+) -> None:
+    found = []
+
+    def find(name: str) -> Actor:
+        found.append(name)
+        return FailingFleet(None, error)
+
+    gateway = RayGateway(find)
+    health = await gateway.health()
+    assert (health.status, health.checks[0].name) == ("down", "fleet")
+    with pytest.raises(FleetUnavailable, match=r"no fleet answers now.*bessai up"):
+        await gateway.live()
+    assert len(found) == searches, "only a fleet that is gone for good is searched again"
 
 
 @dataclass

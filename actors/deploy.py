@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -15,19 +15,21 @@ from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
 from actors.fleet import FleetSpec
 from actors.local.progress import Progress
-from actors.names import API_APP, FLEET_ACTOR, SUPERVISOR_ACTOR, site_actor
+from actors.names import FLEET_ACTOR, SUPERVISOR_ACTOR, site_actor
 from actors.ray_api import Actor, exists, find_actor
 from actors.supervisor import Desired, start_fleet, start_site, start_supervisor
 from bessai.build import SiteSpec
 from bessai.config import ApiConfig, FleetConfig, load_yaml
-from bessai.errors import BessaiError
+from bessai.errors import BessaiError, ConfigError
 from bessai.fleet.views import LiveView
 from bessai.model import MarketClock, SiteState
 
 Tell = Callable[[Progress], None]
 AppBuilder = Callable[[Mapping[str, str]], serve.Application]
 ACTORS_DEADLINE_S: Final = 60.0
+SITES_DEADLINE_S: Final = 60.0
 FIRST_CYCLE_DEADLINE_S: Final = 45.0
+OUR_DEPLOYMENTS: Final = frozenset({"PriceModel", "DispatchModel", "Api"})
 NOT_YET = frozenset({SiteState.STARTING, SiteState.SILENT})
 
 
@@ -47,14 +49,14 @@ def deploy(
     _refuse_another_fleet(fleet)
     fleet_spec = FleetSpec(fleet, clock, store_url, dashboard_url)
     desired = Desired(fleet_spec, tuple(SiteSpec(site, clock) for site in fleet.sites))
-    sites = [start_site(spec) for spec in desired.sites]
+    sites = {spec.site.id: start_site(spec) for spec in desired.sites}
     brain = start_fleet(fleet_spec)
     start_supervisor(desired)
     with ThreadPoolExecutor(max_workers=1) as beside:
         models = beside.submit(start_serve, fleet.api)
         tell(Progress(step="fleet", text="starting the fleet actor"))
         await_start(brain, "the fleet actor", ACTORS_DEADLINE_S)
-        _await_sites(sites, tell)
+        await_sites(sites, tell, SITES_DEADLINE_S)
         tell(Progress(step="models", text="starting price model, dispatch model and API"))
         try:
             models.result()
@@ -63,16 +65,39 @@ def deploy(
 
 
 def start_serve(api: ApiConfig) -> None:
-    """Run the applications of ``serve_configs/local.yaml``, unless Serve has them already."""
-    if API_APP in serve.status().applications:
-        return
+    """Run the applications of ``serve_configs/local.yaml``, unless Serve has them already.
+
+    Raises:
+        ConfigError: Serve runs somebody else's application under one of our names.
+    """
     config = ServeDeploySchema.model_validate(load_yaml(serve_config("local")))
+    if our_applications(config):
+        return
     serve.start(proxy_location="HeadOnly", http_options={"host": api.host, "port": api.port})
     targets = [
         serve.RunTarget(load_app(app), name=app.name, route_prefix=app.route_prefix)
         for app in config.applications
     ]
     serve.run_many(targets)
+
+
+def our_applications(config: ServeDeploySchema) -> list[str]:
+    """Names of our applications that Serve runs.
+
+    Raises:
+        ConfigError: one of the names is somebody else's.
+    """
+    running, found = serve.status().applications, []
+    for name in (app.name for app in config.applications if app.name in running):
+        if not OUR_DEPLOYMENTS & running[name].deployments.keys():
+            raise ConfigError(
+                "is the name of another application on this Ray Serve",
+                field="Serve application",
+                value=name,
+                fix="use a Ray of its own: leave out --address",
+            )
+        found.append(name)
+    return found
 
 
 def serve_config(name: str) -> Path:
@@ -110,6 +135,11 @@ def release_sites(timeout_s: float) -> bool:
     return True
 
 
+def fleet_runs() -> bool:
+    """Whether a fleet actor is on this Ray."""
+    return exists(FLEET_ACTOR)
+
+
 def undeploy(fleet: FleetConfig) -> bool:
     """End a fleet on a Ray that others may use: its actors and applications, nothing else.
 
@@ -118,8 +148,8 @@ def undeploy(fleet: FleetConfig) -> bool:
     """
     released = release_sites(timeout_s=15.0)
     config = ServeDeploySchema.model_validate(load_yaml(serve_config("local")))
-    for app in config.applications:
-        serve.delete(app.name)
+    for name in our_applications(config):
+        serve.delete(name)
     for name in (SUPERVISOR_ACTOR, FLEET_ACTOR, *(site_actor(site.id) for site in fleet.sites)):
         if exists(name):
             find_actor(name).end_for_good()
@@ -127,7 +157,7 @@ def undeploy(fleet: FleetConfig) -> bool:
 
 
 def _refuse_another_fleet(fleet: FleetConfig) -> None:
-    if not exists(FLEET_ACTOR):
+    if not fleet_runs():
         return
     running = cast("FleetConfig", find_actor(FLEET_ACTOR).ask_now("config", ACTORS_DEADLINE_S))
     if running != fleet:
@@ -157,12 +187,22 @@ def _cause(error: Exception) -> str:
     return last
 
 
-def _await_sites(sites: Sequence[Actor], tell: Tell) -> None:
-    total, end = len(sites), time.monotonic() + ACTORS_DEADLINE_S
-    for done, site in enumerate(sites):
-        tell(Progress(step="sites", text="starting site actors", done=done, of=total))
-        await_start(site, "a site actor", max(0.0, end - time.monotonic()))
-    tell(Progress(step="sites", text="starting site actors", done=total, of=total))
+def await_sites(sites: Mapping[str, Actor], tell: Tell, timeout_s: float) -> None:
+    """Wait for the site actors; one that does not start, e.g. for want of a node, stops no other.
+
+    The fleet shows such a site as silent, and Ray starts it as soon as it can.
+    """
+    total, end, done = len(sites), time.monotonic() + timeout_s, 0
+    text = "starting site actors"
+    tell(Progress(step="sites", text=text, of=total))
+    for site_id, actor in sites.items():
+        try:
+            await_start(actor, f"site {site_id}", max(0.1, end - time.monotonic()))
+        except BessaiError as error:
+            text = f"{error}; going on without it"
+        else:
+            done += 1
+        tell(Progress(step="sites", text=text, done=done, of=total))
 
 
 def load_app(entry: ServeApplicationSchema) -> serve.Application:

@@ -6,6 +6,7 @@ import errno
 import random
 import socket
 
+from actors.local import rundir
 from bessai.errors import BessaiError, ConfigError
 
 # Above Ray's own worker ports, below those of Serve (30000) and those that Linux hands out by
@@ -42,34 +43,41 @@ def why_not_free(host: str, port: int) -> OSError | None:
     return None
 
 
-def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen on ``host:port`` now."""
-    return why_not_free(host, port) is None
+def claim_port(host: str, port: int, field: str) -> tuple[int, list[int]]:
+    """Take a port for a fleet's API; returns it and the locks that hold it.
 
-
-def require_free(host: str, port: int, field: str) -> None:
-    """Refuse an address that no server can listen on.
+    Locks, because Serve opens its port half a minute later and then shares it silently with
+    another fleet of the same user (``SO_REUSEPORT``): each page would show both.
 
     Args:
         host: Address or name of an interface of this machine.
-        port: The TCP port.
+        port: The TCP port; 0 takes a free one, which nobody else would choose.
         field: What the user wrote the port in, e.g. ``api.port``; ``api.host`` is its neighbour.
 
     Raises:
-        ConfigError: names the host or the port, and the way out.
+        ConfigError: no server can listen there; names the host or the port, and the way out.
     """
-    error = why_not_free(host, port)
-    if error is None:
-        return
+    chosen = port or free_ports(1)[0]
+    if error := why_not_free(host, chosen):
+        raise _refusal(error, host, chosen, field)
+    if port == 0:
+        return chosen, []
+    lock = rundir.lock_file(rundir.base_folder() / f"port-{port}")
+    if lock is None:
+        raise _refusal(OSError(errno.EADDRINUSE, ""), host, port, field)
+    return port, [lock]
+
+
+def _refusal(error: OSError, host: str, port: int, field: str) -> ConfigError:
     if error.errno == errno.EADDRINUSE:
         problem, fix = "port is already in use", "stop what listens there, or choose another port"
     elif error.errno == errno.EACCES:
         problem, fix = "port needs rights that this user lacks", "choose a port above 1023"
     else:
-        raise ConfigError(
+        return ConfigError(
             f"is not an address of this machine ({error.strerror})",
             field=field.replace("port", "host"),
             value=host,
             fix="use 127.0.0.1, or an address that this machine has",
         )
-    raise ConfigError(f"{problem} on {host}", field=field, value=str(port), fix=fix)
+    return ConfigError(f"{problem} on {host}", field=field, value=str(port), fix=fix)

@@ -179,8 +179,13 @@ def _require_space(base: Path) -> None:
 
 def take_lock(run: RunDir) -> int | None:
     """Lock a run folder; None when a living process holds it, or somebody just removed it."""
+    return lock_file(run.root / "lock")
+
+
+def lock_file(path: Path) -> int | None:
+    """Lock a file, made where it is missing; None when it is held, or its folder is gone."""
     try:
-        descriptor = os.open(run.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
         return None
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from actors.local import rundir
 from actors.local.plan import RayPorts, RunPlan, clock_of
-from actors.local.ports import free_ports, require_free
+from actors.local.ports import claim_port
 from actors.local.progress import Progress
 from bessai.cli.launch import clean_up, reclaim, start, stop
 from bessai.cli.runs import Joined, find_runs, the_run
@@ -48,10 +49,9 @@ def up(path: Path, address: str | None, console: Console) -> None:
     if address is not None:
         _join(fleet, address, console)
         return
-    port = fleet.api.port or free_ports(1)[0]
     folder, lock = _claim(fleet.id)
     try:
-        require_free(fleet.api.host, port, "api.port")
+        port, port_locks = claim_port(fleet.api.host, fleet.api.port, "api.port")
     except BessaiError:
         clean_up(folder)
         raise
@@ -66,7 +66,7 @@ def up(path: Path, address: str | None, console: Console) -> None:
         api_port=port,
         ports=RayPorts.choose(),
     )
-    run = start(folder, lock, plan)
+    run = start(folder, [lock, *port_locks], plan)
     try:
         started = follow_start(run, console)
     except KeyboardInterrupt:
@@ -131,18 +131,28 @@ def _join(fleet: FleetConfig, address: str, console: Console) -> None:
             field="simulation",
             fix="leave out --address, or remove the section to drive real inverters",
         )
-    url = _connect(address)
-    from actors.deploy import deploy, wait_for_first_cycles  # noqa: PLC0415
+    if fleet.api.port == 0:
+        raise ConfigError("must be named to join a Ray", field="api.port", value="0", fix="8000")
+    ray = _connect(address)
+    from actors.deploy import deploy, fleet_runs, undeploy, wait_for_first_cycles  # noqa: PLC0415
 
     def tell(step: Progress) -> None:
         console.print(f"{step.text} {step.done}/{step.of}" if step.of else step.text)
 
-    clock = clock_of(fleet, datetime.now(UTC))
-    deploy(fleet, clock, f"sqlite:///{store_path(fleet)}", dashboard_url=url, tell=tell)
-    wait_for_first_cycles(fleet, tell)
+    ran_before, clock = fleet_runs(), clock_of(fleet, datetime.now(UTC))
+    store_url = f"sqlite:///{store_path(fleet)}"
+    try:
+        deploy(fleet, clock, store_url, dashboard_url=ray.dashboard_url, tell=tell)
+        wait_for_first_cycles(fleet, tell)
+    except (BessaiError, KeyboardInterrupt):
+        if not ran_before:  # nothing of a failed start stays on somebody's Ray
+            undeploy(fleet)
+        raise
     host = fleet.api.host if fleet.api.is_loopback else "127.0.0.1"
-    Joined(address=address, page_url=f"http://{host}:{fleet.api.port}", fleet=fleet).save()
-    console.print(f"Fleet {fleet.id} runs on {address}.", style="bold green")
+    page_url = f"http://{host}:{fleet.api.port}"
+    Joined(address=ray.address, page_url=page_url, fleet=fleet).save()
+    console.print(f"Fleet {fleet.id} runs on {ray.address}.", style="bold green")
+    console.print(f"  page           {page_url}", style="bold", highlight=False)
 
 
 def _leave(joined: Joined) -> bool:
@@ -162,8 +172,16 @@ def _leave(joined: Joined) -> bool:
     return released
 
 
-def _connect(address: str) -> str | None:
-    """Join a Ray that others may use; returns its dashboard's address.
+@dataclass(frozen=True, slots=True)
+class _JoinedRay:
+    """A Ray that others may use; ``address`` names this one even where "auto" was asked."""
+
+    address: str
+    dashboard_url: str | None
+
+
+def _connect(address: str) -> _JoinedRay:
+    """Join a Ray that others may use.
 
     Raises:
         ConfigError: no Ray answers there, or it refuses.
@@ -187,4 +205,5 @@ def _connect(address: str) -> str | None:
             value=address,
             fix="check the address, and RAY_AUTH_TOKEN_PATH where it asks for a token",
         ) from None
-    return f"http://{context.dashboard_url}" if context.dashboard_url else None
+    url = f"http://{context.dashboard_url}" if context.dashboard_url else None
+    return _JoinedRay(ray.get_runtime_context().gcs_address, url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
@@ -15,7 +15,7 @@ from rich.live import Live
 
 from actors.local import rundir
 from actors.local.plan import RayPorts, RunPlan, clock_of
-from actors.local.ports import free_ports, is_free, require_free
+from actors.local.ports import claim_port
 from bessai.cli.client import ApiClient
 from bessai.cli.demo_fleet import DemoFleet, demo_fleet
 from bessai.cli.launch import Run, start, sweep_abandoned_demos
@@ -46,13 +46,13 @@ def run_demo(options: DemoOptions, console: Console) -> None:
     Raises:
         BessaiError: the demo cannot run.
     """
-    port = _choose_port(options.port, console)
+    port, port_locks = _choose_port(options.port, console)
     fleet = demo_fleet(options.sites, options.start, options.speed, port)
     _check_prices(fleet, options.start)
     if removed := sweep_abandoned_demos():
         console.print(f"removed what {removed} killed demo(s) left behind", style="dim")
     with _signals_interrupt():
-        run = _start(fleet, port)
+        run = _start(fleet, port, port_locks)
         try:
             _introduce(run, console, follow_start(run, console))
             _show(run, console, options.for_s)
@@ -62,7 +62,7 @@ def run_demo(options: DemoOptions, console: Console) -> None:
             _finish(run, console)
 
 
-def _start(fleet: DemoFleet, port: int) -> Run:
+def _start(fleet: DemoFleet, port: int, port_locks: Sequence[int]) -> Run:
     folder, lock = rundir.create()
     clock = clock_of(fleet.config, datetime.now(UTC))
     plan = RunPlan(
@@ -76,20 +76,18 @@ def _start(fleet: DemoFleet, port: int) -> Run:
         ports=RayPorts.choose(),
         initial_soc_pct=fleet.initial_soc_pct,
     )
-    return start(folder, lock, plan)
+    return start(folder, [lock, *port_locks], plan)
 
 
-def _choose_port(asked: int | None, console: Console) -> int:
-    if asked == 0:
-        return free_ports(1)[0]
-    if asked is not None:
-        require_free("127.0.0.1", asked, "--port")
-        return asked
-    if is_free("127.0.0.1", DEFAULT_PORT):
-        return DEFAULT_PORT
-    port = free_ports(1)[0]
+def _choose_port(asked: int | None, console: Console) -> tuple[int, list[int]]:
+    try:
+        return claim_port("127.0.0.1", DEFAULT_PORT if asked is None else asked, "--port")
+    except ConfigError:
+        if asked is not None:
+            raise
+    port, locks = claim_port("127.0.0.1", 0, "--port")
     console.print(f"port {DEFAULT_PORT} is in use; the page takes {port} (choose with --port)")
-    return port
+    return port, locks
 
 
 def _check_prices(fleet: DemoFleet, start_at: datetime) -> None:

@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -75,8 +75,11 @@ class Run:
         clean_up(self.folder)
 
 
-def start(folder: RunDir, lock: int, plan: RunPlan) -> Run:
-    """Write the plan and start the keeper; a tied one ends when our end of the pipe closes."""
+def start(folder: RunDir, locks: Sequence[int], plan: RunPlan) -> Run:
+    """Write the plan and start the keeper, which holds the locks from now on.
+
+    A tied one ends when our end of the pipe closes.
+    """
     plan.save(folder.plan)
     if plan.fleet.simulation is not None:
         folder.sim_spec.write_text(plan.sim_spec().model_dump_json(), encoding="utf-8")
@@ -89,9 +92,10 @@ def start(folder: RunDir, lock: int, plan: RunPlan) -> Run:
             stderr=log,
             text=True,
             start_new_session=True,  # Ctrl-C is ours; the keeper hears of it through the pipe
-            pass_fds=[lock],
+            pass_fds=locks,
         )
-    os.close(lock)
+    for lock in locks:
+        os.close(lock)
     return Run(folder, plan, keeper)
 
 

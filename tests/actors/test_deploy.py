@@ -9,7 +9,8 @@ from ray import serve
 from ray.exceptions import GetTimeoutError, RayError
 from ray.serve.schema import ServeApplicationSchema, ServeDeploySchema
 
-from actors.deploy import await_start, load_app, serve_config
+from actors.deploy import await_sites, await_start, load_app, serve_config
+from actors.local.progress import Progress
 from actors.ray_api import Actor
 from bessai.config import load_yaml
 from bessai.errors import BessaiError, ConfigError
@@ -43,6 +44,19 @@ def test_an_actor_that_does_not_start_names_the_cause_in_one_line(
     with pytest.raises(BessaiError) as caught:
         await_start(Broken(None, error), "the fleet actor", 1.0)
     assert str(caught.value) == said
+
+
+def test_a_site_that_does_not_start_stops_no_other() -> None:
+    told: list[Progress] = []
+    sites: dict[str, Actor] = {
+        "north": Broken(None),
+        "nowhere": Broken(None, GetTimeoutError()),
+        "south": Broken(None),
+    }
+    await_sites(sites, told.append, 1.0)
+    assert [step.done for step in told] == [0, 1, 1, 2]
+    assert told[-1].of == 3
+    assert told[2].text == "site nowhere did not start; got GetTimeoutError; going on without it"
 
 
 def test_an_actor_that_starts_says_nothing() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,11 @@ from threading import Thread
 
 import pytest
 
+from actors.local import rundir
+from actors.local.head import head_command, run_environment
+from actors.local.plan import RayPorts, RunPlan
 from actors.local.ports import free_ports
+from actors.local.reap import named_process, processes_of, reap
 from actors.local.rundir import UP_PREFIX, base_folder
 from bessai.cli.client import ApiClient
 from bessai.model import MarketClock, SiteId, SiteState
@@ -66,6 +71,56 @@ def fleet_file(folder: Path, simulator: SimulatorServer) -> tuple[Path, int]:
     text = FLEET.format(api=api, good=simulator.port(GOOD), wrong=wrong)
     file.write_text(text, encoding="utf-8")
     return file, api
+
+
+def ray_environment(demo_folder: Path) -> dict[str, str]:
+    """What a person exports to join the private Ray of a run."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(demo_folder / "token"),
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    }
+
+
+def test_a_ray_that_runs_another_fleet_is_not_taken_over(
+    demo: Demo, simulator: SimulatorServer, tmp_path: Path
+) -> None:
+    file, _ = fleet_file(tmp_path, simulator)
+    gcs = RunPlan.load(demo.folder / "plan.json").ray_address
+    environment = ray_environment(demo.folder) | {"BESSAI_STATE_DIR": str(tmp_path / "state")}
+    status, said = bessai("up", str(file), "--address", gcs, environment=environment)
+    assert status == 1
+    assert "runs on this Ray already; got demo; end it first" in said
+    assert list((tmp_path / "state").glob("joined-*")) == []
+    assert len(demo.wait_until_running()) == 3
+
+
+@pytest.mark.slow
+def test_a_given_ray_is_joined_and_left_as_it_was(
+    simulator: SimulatorServer, tmp_path: Path
+) -> None:
+    file, api = fleet_file(tmp_path, simulator)
+    folder, lock = rundir.create()
+    ports = RayPorts.choose()
+    try:
+        environment = run_environment(folder, ports)
+        subprocess.run(head_command(folder, ports), env=environment, check=True, timeout=120)
+        joined = ray_environment(folder.root) | {"BESSAI_STATE_DIR": str(tmp_path / "state")}
+        gcs = f"127.0.0.1:{ports.gcs}"
+        status, said = bessai("up", str(file), "--address", gcs, environment=joined)
+        assert status == 0, said
+        with ApiClient(f"http://127.0.0.1:{api}") as client:
+            eventually(lambda: client.site("good").state is SiteState.HOLDING)
+        status, said = bessai("down", "mixed", environment=joined)
+        assert status == 0, said
+        assert named_process(folder.marker, "raylet") is not None
+        names = {p.name() for p in processes_of(folder.marker)}
+        assert not simulator.inverter(GOOD).forced
+        assert not names & {"ray::SiteActor", "ray::FleetActor", "ray::Supervisor"}
+    finally:
+        os.close(lock)
+        assert reap(folder.marker) == 0
+        rundir.remove(folder)
 
 
 def test_up_runs_beside_a_demo_and_down_ends_only_what_up_started(

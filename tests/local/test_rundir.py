@@ -12,9 +12,9 @@ import pytest
 from actors.local import rundir
 from actors.local.head import head_command, run_environment
 from actors.local.plan import RayPorts
-from actors.local.ports import QUIET_PORTS, free_ports
+from actors.local.ports import QUIET_PORTS, claim_port, free_ports
 from actors.local.reap import RUN_MARK, processes_of, reap
-from bessai.errors import BessaiError
+from bessai.errors import BessaiError, ConfigError
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +109,19 @@ def test_ports_are_none_that_the_system_hands_out_by_itself() -> None:
     ports = free_ports(20)
     assert len(set(ports)) == 20
     assert all(port in QUIET_PORTS for port in ports)
+
+
+def test_two_fleets_never_share_a_port_though_neither_listens_yet() -> None:
+    (wanted,) = free_ports(1)
+    port, locks = claim_port("127.0.0.1", wanted, "--port")
+    assert port == wanted
+    with pytest.raises(ConfigError, match=f"--port: port is already in use.*{wanted}"):
+        claim_port("127.0.0.1", wanted, "--port")
+    for lock in locks:
+        os.close(lock)
+    _, locks = claim_port("127.0.0.1", wanted, "--port")
+    for lock in locks:
+        os.close(lock)
 
 
 def test_a_relative_key_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:

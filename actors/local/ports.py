@@ -62,7 +62,7 @@ def claim_port(host: str, port: int, field: str) -> tuple[int, list[int]]:
         raise _refusal(error, host, chosen, field)
     if port == 0:
         return chosen, []
-    lock = rundir.lock_file(rundir.base_folder() / f"port-{port}")
+    lock = rundir.lock_file(rundir.port_lock(port))
     if lock is None:
         raise _refusal(OSError(errno.EADDRINUSE, ""), host, port, field)
     return port, [lock]

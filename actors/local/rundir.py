@@ -22,6 +22,7 @@ from bessai.errors import BessaiError
 
 DEMO_PREFIX = "demo-"
 UP_PREFIX = "up-"
+PORT_PREFIX = "port-"
 MAX_ROOT = 35
 """Longest path of a run folder: Ray adds ``/ray/session_<date>_<pid>/sockets/dash_MetricsHead``,
 up to 72 characters, and the path of a Unix socket may hold 107."""
@@ -190,10 +191,26 @@ def lock_file(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass  # held, or just removed by its last holder
+    os.close(descriptor)
+    return None
+
+
+def port_lock(port: int) -> Path:
+    """The file whose lock holds a port for one of this user's fleets."""
+    return base_folder() / f"{PORT_PREFIX}{port}"
+
+
+def remove_free_port_locks() -> None:
+    """Remove the lock files of ports that no fleet holds any more."""
+    for path in base_folder().glob(f"{PORT_PREFIX}*"):
+        lock = lock_file(path)
+        if lock is not None:
+            path.unlink()
+            os.close(lock)
 
 
 def abandoned() -> Iterator[RunDir]:

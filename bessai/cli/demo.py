@@ -18,7 +18,7 @@ from actors.local.plan import RayPorts, RunPlan, clock_of
 from actors.local.ports import claim_port
 from bessai.cli.client import ApiClient
 from bessai.cli.demo_fleet import DemoFleet, demo_fleet
-from bessai.cli.launch import Run, start, sweep_abandoned_demos
+from bessai.cli.launch import Run, clean_up, start, sweep_abandoned_demos
 from bessai.cli.starting import Started, follow_start
 from bessai.cli.tables import fleet_screen, market_time, number
 from bessai.errors import BessaiError, ConfigError
@@ -64,8 +64,16 @@ def run_demo(options: DemoOptions, console: Console) -> None:
 
 def _start(fleet: DemoFleet, port: int, port_locks: Sequence[int]) -> Run:
     folder, lock = rundir.create()
+    try:
+        return start(folder, [lock, *port_locks], _plan(fleet, folder, port))
+    except BaseException:  # Ctrl-C too: nobody else knows the folder yet
+        clean_up(folder)
+        raise
+
+
+def _plan(fleet: DemoFleet, folder: rundir.RunDir, port: int) -> RunPlan:
     clock = clock_of(fleet.config, datetime.now(UTC))
-    plan = RunPlan(
+    return RunPlan(
         fleet=fleet.config,
         tied=True,
         market_start=clock.market_start,
@@ -76,7 +84,6 @@ def _start(fleet: DemoFleet, port: int, port_locks: Sequence[int]) -> Run:
         ports=RayPorts.choose(),
         initial_soc_pct=fleet.initial_soc_pct,
     )
-    return start(folder, [lock, *port_locks], plan)
 
 
 def _choose_port(asked: int | None, console: Console) -> tuple[int, list[int]]:
@@ -129,7 +136,7 @@ def _show(run: Run, console: Console, for_s: float | None) -> None:
 
 @contextlib.contextmanager
 def _display(console: Console) -> Iterator[Callable[[RenderableType], None]]:
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:  # a dumb one shows only the end
         with Live(console=console, auto_refresh=False) as live:
             yield lambda screen: live.update(screen, refresh=True)
         return

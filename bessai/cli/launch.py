@@ -108,6 +108,7 @@ def clean_up(folder: RunDir) -> None:
     if left := reap(folder.marker):
         raise BessaiError(f"{left} processes of the run could not be ended", value=folder.marker)
     rundir.remove(folder)
+    rundir.remove_free_port_locks()
 
 
 def sweep_abandoned_demos() -> int:

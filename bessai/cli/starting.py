@@ -39,7 +39,8 @@ def follow_start(run: Run, console: Console) -> Started:
         BessaiError: the start failed.
     """
     began = time.monotonic()
-    last = _with_bars(run, console) if console.is_terminal else _as_lines(run, console, began)
+    bars = console.is_terminal and not console.is_dumb_terminal
+    last = _with_bars(run, console) if bars else _as_lines(run, console, began)
     return Started(time.monotonic() - began, last.done, last.of)
 
 

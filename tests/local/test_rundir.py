@@ -120,8 +120,12 @@ def test_two_fleets_never_share_a_port_though_neither_listens_yet() -> None:
     for lock in locks:
         os.close(lock)
     _, locks = claim_port("127.0.0.1", wanted, "--port")
+    rundir.remove_free_port_locks()
+    assert rundir.port_lock(wanted).exists()
     for lock in locks:
         os.close(lock)
+    rundir.remove_free_port_locks()
+    assert list(rundir.base_folder().iterdir()) == []
 
 
 def test_a_relative_key_file_is_found_from_any_folder(monkeypatch: pytest.MonkeyPatch) -> None:

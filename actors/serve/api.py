@@ -114,7 +114,7 @@ class RayGateway:
             if isinstance(error, ActorDiedError):
                 self._handle = None  # gone for good; an actor that restarts keeps its handle
             raise FleetUnavailable(
-                "no fleet answers now", value=type(error).__name__, fix="start one with: bessai up"
+                f"no fleet answers now ({_why(error)})", fix="start one with: bessai up FLEET.yaml"
             ) from error
 
     async def _ask_about(self, kind: type[T], question: str, site_id: str) -> T | None:
@@ -122,6 +122,16 @@ class RayGateway:
             return await self._ask(kind, question, site_id)
         except ConfigError:  # the fleet has no such site
             return None
+
+
+def _why(error: RayError | ValueError | TimeoutError) -> str:
+    match error:
+        case TimeoutError():
+            return "it is too slow, or Ray's head is away"
+        case ValueError():
+            return "none runs on this Ray"
+        case _:
+            return "its actor is away; it starts again by itself"
 
 
 def _our_error(error: RayTaskError) -> Exception:

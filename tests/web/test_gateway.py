@@ -15,6 +15,16 @@ from actors.serve.api import RayGateway
 from bessai.errors import ModelError
 
 
+async def test_where_no_fleet_runs_health_says_so_in_plain_words() -> None:
+    def find(name: str) -> Actor:
+        raise ValueError(f"Failed to look up actor {name}")
+
+    check = (await RayGateway(find).health()).checks[0]
+    assert check.detail == (
+        "no fleet answers now (none runs on this Ray); start one with: bessai up FLEET.yaml"
+    )
+
+
 async def test_a_head_that_is_away_does_not_hold_a_question() -> None:
     """Looking up a name blocks for as long as Ray's head is away."""
     back = threading.Event()

@@ -62,7 +62,7 @@ def up(path: Path, address: str | None, console: Console) -> None:
         market_start=clock.market_start,
         wall_start=clock.wall_start,
         speed=clock.speed,
-        store_url=f"sqlite:///{store_path(fleet)}",
+        store_url=store_url(fleet, folder.root),
         api_port=port,
         ports=RayPorts.choose(),
     )
@@ -101,10 +101,11 @@ def down(fleet_id: str | None, console: Console) -> None:
     )
 
 
-def store_path(fleet: FleetConfig) -> Path:
-    """The database of a fleet; a replay never mixes its earnings with real ones."""
-    kind = "fleet" if fleet.simulation is None else "simulation"
-    return state_folder() / f"{kind}-{fleet.id}.db"
+def store_url(fleet: FleetConfig, run_folder: Path | None) -> str:
+    """The database of a fleet; a replay begins anew each time and keeps its own in the run."""
+    if fleet.simulation is not None and run_folder is not None:
+        return f"sqlite:///{run_folder / 'fleet.db'}"
+    return f"sqlite:///{state_folder() / f'fleet-{fleet.id}.db'}"
 
 
 def _claim(fleet_id: str) -> tuple[rundir.RunDir, int]:
@@ -140,9 +141,8 @@ def _join(fleet: FleetConfig, address: str, console: Console) -> None:
         console.print(f"{step.text} {step.done}/{step.of}" if step.of else step.text)
 
     ran_before, clock = fleet_runs(), clock_of(fleet, datetime.now(UTC))
-    store_url = f"sqlite:///{store_path(fleet)}"
     try:
-        deploy(fleet, clock, store_url, dashboard_url=ray.dashboard_url, tell=tell)
+        deploy(fleet, clock, store_url(fleet, None), dashboard_url=ray.dashboard_url, tell=tell)
         wait_for_first_cycles(fleet, tell)
     except (BessaiError, KeyboardInterrupt):
         if not ran_before:  # nothing of a failed start stays on somebody's Ray

@@ -45,7 +45,7 @@ class Demo:
         return eventually(all_run, 60)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_demo() -> Iterator[Demo]:
     with running("demo", "--sites", "3", "--port", "0") as command:
         command.wait_for(r"All 3 sites run")

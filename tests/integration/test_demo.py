@@ -110,7 +110,7 @@ def test_the_dashboard_wants_the_token_and_names_the_sites(demo: Demo) -> None:
 
 
 def test_a_dead_inverter_is_unreachable_without_numbers_and_comes_back(demo: Demo) -> None:
-    assert bessai("fault", "calama", "dead", "--fleet", "demo") == (0, "calama: dead\n")
+    assert bessai("fault", "calama", "dead", "--fleet", demo.folder.name) == (0, "calama: dead\n")
 
     def unreachable() -> SiteView | None:
         site = demo.sites()["calama"]
@@ -122,7 +122,7 @@ def test_a_dead_inverter_is_unreachable_without_numbers_and_comes_back(demo: Dem
     assert "127.0.0.1:" in site.error
     assert demo.sites()["tocopilla"].state == "running"
     assert 'bessai_soc_percent{site_id="calama"}' not in demo.get("/metrics").text
-    bessai("fault", "calama", "none", "--fleet", "demo")
+    bessai("fault", "calama", "none", "--fleet", demo.folder.name)
     assert demo.wait_until_running()["calama"].soc_pct is not None
 
 

@@ -76,6 +76,7 @@ def test_when_rays_node_dies_it_says_so_in_one_line(tmp_path: Path) -> None:
     assert nothing_left(folder)
 
 
+@pytest.mark.slow
 def test_the_users_folder_takes_no_modules_place(tmp_path: Path) -> None:
     for name in ("random", "token", "yaml", "numpy", "actors", "ray"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit", encoding="utf-8")
@@ -83,6 +84,7 @@ def test_the_users_folder_takes_no_modules_place(tmp_path: Path) -> None:
         assert command.end(START_S) == 0
 
 
+@pytest.mark.slow
 def test_a_living_demo_is_not_swept(tmp_path: Path) -> None:
     with running(*DEMO) as command:
         command.wait_for("starting a private Ray")

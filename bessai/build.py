@@ -38,7 +38,7 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
         site.site_id,
         site.host,
         site.port or profile.connection.default_port,
-        site.unit_id,
+        profile.connection.default_unit_id if site.unit_id is None else site.unit_id,
         profile,
         now=clocks.now,
     )
@@ -48,6 +48,7 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
         uplink,
         spec.clock,
         dead_man_s=None if profile.dead_man is None else float(profile.dead_man.period_s),
+        effect_s=profile.effect.within_s,
         connection=profile.connection,
         clocks=clocks,
     )

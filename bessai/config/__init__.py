@@ -1,9 +1,10 @@
 """pydantic at the edge: files and environment in, frozen and checked models out."""
 
 from bessai.config.fleet import ApiConfig, FleetConfig, MarketConfig, SimulationConfig
-from bessai.config.load import load_fleet, load_profile, load_yaml, profile_path, resolve_profiles
-from bessai.config.profile import DeviceProfile, Point, ReadBlock, WriteProgram, WriteStep
+from bessai.config.load import load_fleet, load_profile, profile_path, resolve_profiles
+from bessai.config.profile import DeviceProfile, Point, WriteProgram, WriteStep
 from bessai.config.site import BatteryConfig, SiteConfig
+from bessai.config.yaml_file import load_yaml
 
 __all__ = [
     "ApiConfig",
@@ -12,7 +13,6 @@ __all__ = [
     "FleetConfig",
     "MarketConfig",
     "Point",
-    "ReadBlock",
     "SimulationConfig",
     "SiteConfig",
     "WriteProgram",

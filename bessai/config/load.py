@@ -3,54 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from bessai.config.fleet import FleetConfig
 from bessai.config.profile import DeviceProfile
+from bessai.config.sunspec import with_sunspec_models
+from bessai.config.yaml_file import load_yaml
 from bessai.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a key given twice: of two limits, nobody could say which one counts."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        """A mapping whose keys differ."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    problem = f"{key.value!r} is given twice; remove one of them"
-                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def load_yaml(path: Path) -> object:
-    """Parse a YAML file.
-
-    Raises:
-        ConfigError: the file is missing, unreadable or not YAML.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)  # noqa: S506
-    except FileNotFoundError:
-        raise ConfigError(
-            "no such file", field=str(path), fix="check the path, or copy fleet.yaml"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read ({error})", field=str(path)) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"is not valid YAML: {_yaml_mistake(error)}", field=str(path)) from None
 
 
 def parse(model: type[M], data: object, origin: str) -> M:
@@ -111,12 +79,14 @@ def _check_addresses(fleet: FleetConfig, profiles: Mapping[str, DeviceProfile]) 
         if fleet.simulation is not None and site.port is None:
             continue  # a simulated inverter takes a free port
         port = site.port or profiles[site.profile].connection.default_port
-        address = (site.host.lower(), port, site.unit_id)
+        default_unit = profiles[site.profile].connection.default_unit_id
+        unit = default_unit if site.unit_id is None else site.unit_id
+        address = (site.host.lower(), port, unit)
         if address in seen:
             raise ConfigError(
                 f"is the inverter of sites[{seen[address]}] already",
                 field=f"sites[{index}].host",
-                value=f"{site.host}:{port}, unit {site.unit_id}",
+                value=f"{site.host}:{port}, unit {unit}",
                 fix="give each site its own host, port or unit_id",
             )
         seen[address] = index
@@ -149,7 +119,8 @@ def profile_path(name: str) -> Path:
 
 @cache
 def _load_profile_file(path: Path) -> DeviceProfile:
-    return parse(DeviceProfile, load_yaml(path), path.name)
+    data = with_sunspec_models(load_yaml(path), path.parent.parent / "sunspec")
+    return parse(DeviceProfile, data, path.name)
 
 
 def load_profile(name: str, *, field: str = "profile") -> DeviceProfile:
@@ -168,13 +139,6 @@ def load_profile(name: str, *, field: str = "profile") -> DeviceProfile:
             fix=f"use one of {', '.join(known)}, or add {path.parent.name}/{name}.yaml",
         )
     return _load_profile_file(path)
-
-
-def _yaml_mistake(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
 
 
 def _mistakes(error: ValidationError) -> list[ErrorDetails]:

@@ -56,7 +56,7 @@ class SiteConfig(ConfigModel):
     profile: str = "huawei_sun2000"
     host: str = Field(min_length=1)
     port: int | None = Field(default=None, ge=1, le=65535)
-    unit_id: int = Field(default=1, ge=0, le=247)
+    unit_id: int | None = Field(default=None, ge=0, le=255)
     battery: BatteryConfig
     export_limit_kw: float | None = Field(default=None, ge=0)
     import_limit_kw: float | None = Field(default=None, ge=0)
@@ -108,6 +108,13 @@ class SiteConfig(ConfigModel):
                     value=f"{value:g}",
                     fix=f"set {word} {limit:g}",
                 )
+        if not profile.controllable:
+            raise ConfigError(
+                f"profile {profile.name} is for monitoring only: the family takes no power command",
+                field=f"{field}.profile",
+                value=repr(self.profile),
+                fix="see docs/reference/devices.md for families that can be controlled",
+            )
         if profile.dead_man is None and not self.accept_no_dead_man:
             raise ConfigError(
                 f"profile {profile.name} has no dead-man timer on the device",

@@ -19,6 +19,8 @@ from bessai.units import MonotonicS
 CONNECT_DEADLINE_S: Final = 20.0
 RELEASE_ATTEMPTS: Final = 3
 RELEASE_DEADLINE_S: Final = 5.0
+RELEASE_RETRY_S: Final = 0.5
+NO_DEAD_MAN_RELEASE_S: Final = 20.0
 
 
 class Contact:
@@ -37,6 +39,8 @@ class Contact:
         clocks: Clocks,
         tally: Tally,
         journal: Journal,
+        *,
+        dead_man_s: float | None = None,
     ) -> None:
         self._device = device
         self._address = address
@@ -44,6 +48,7 @@ class Contact:
         self._clocks = clocks
         self._tally = tally
         self._journal = journal
+        self._dead_man_s = dead_man_s
         self._failing_since: MonotonicS | None = None
         self.link = Link()
         self.read_error: str | None = None
@@ -101,14 +106,36 @@ class Contact:
             return Rejected(str(error))
 
     async def release(self) -> None:
-        """Give the device back to its own mode, several times if need be, and close."""
-        for _ in range(RELEASE_ATTEMPTS if self.link.connected else 0):
-            problem = await self._release_once()
-            self._journal.note("inverter not released", problem)
-            if problem is None:
-                break
+        """Give the device back to its own mode, several times if need be, and close.
+
+        A device whose own timer ends the command is tried :data:`RELEASE_ATTEMPTS` times on the
+        connection there is; one without is reconnected and tried until the release reads back,
+        for at most :data:`NO_DEAD_MAN_RELEASE_S`: nobody else would end the command.
+        """
+        if self._dead_man_s is None and self.link.established:
+            await self._release_for_sure()
+        else:
+            for _ in range(RELEASE_ATTEMPTS if self.link.connected else 0):
+                if await self._released():
+                    break
         await self._device.close()
         self.link = Link(established=self.link.established)
+
+    async def _release_for_sure(self) -> None:
+        give_up_at = self._clocks.now() + NO_DEAD_MAN_RELEASE_S
+        while True:
+            if not self.link.connected:
+                await self.connect_if_due()
+            if self.link.connected and await self._released():
+                return
+            if self._clocks.now() >= give_up_at:
+                return
+            await asyncio.sleep(RELEASE_RETRY_S)
+
+    async def _released(self) -> bool:
+        problem = await self._release_once()
+        self._journal.note("inverter not released", problem)
+        return problem is None
 
     async def drop(self, cause: str) -> None:
         """Close the connection and plan the next attempt."""
@@ -145,7 +172,7 @@ class Contact:
             return str(error)
         match outcome:
             case Applied():
-                self._tally.wrote(WriteKind.RELEASE, outcome.writes)
+                self._tally.wrote(WriteKind.RELEASE, outcome.writes, outcome.stored_writes)
                 return None
             case PartiallyApplied():
                 return f"{outcome.failed_point}: {outcome.error}"

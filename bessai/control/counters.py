@@ -24,14 +24,19 @@ class Tally:
         self.reconnects = 0
         self.write_failures = 0
         self.verify_failures = 0
+        self.stored_writes = 0
         self._writes: Counter[str] = Counter()
         self._blocks: Counter[str] = Counter()
         self._buckets = [0] * (len(BUCKETS_S) + 1)
         self._total_s = 0.0
 
-    def wrote(self, kind: WriteKind, registers: int) -> None:
-        """Count register writes; a command that needed none still creates its kind."""
+    def wrote(self, kind: WriteKind, registers: int, stored: int = 0) -> None:
+        """Count register writes; a command that needed none still creates its kind.
+
+        ``stored`` of them went to registers that may wear out.
+        """
         self._writes[kind.value] += registers
+        self.stored_writes += stored
 
     def blocked(self, *codes: str) -> None:
         """Count a cycle in which these reasons did not allow what was wished."""
@@ -54,6 +59,7 @@ class Tally:
             writes=dict(self._writes),
             write_failures=self.write_failures,
             verify_failures=self.verify_failures,
+            stored_writes=self.stored_writes,
             safety_blocks=dict(self._blocks),
             cycle_duration=self._histogram(),
         )

@@ -7,9 +7,10 @@ from typing import Final
 
 from bessai.control.ledger import Ledger
 from bessai.model import Bounds, SiteLimits, Telemetry
+from bessai.units import MonotonicS
 
-EFFECT_CYCLES: Final = 10
-"""Cycles a device may take until its power follows a new command."""
+EFFECT_S: Final = 10.0
+"""Real seconds a device may take until its power follows a new command, where no profile says."""
 
 TOLERANCE_SHARE: Final = 0.03
 TOLERANCE_OF_COMMAND: Final = 0.10
@@ -23,26 +24,34 @@ class Effect:
 
     Attributes:
         target_kw: The command watched, or None before the first.
-        waited: Cycles in which the power did not follow it.
+        since: Control time at which the power was first seen not to follow; None while it does.
         failed: It was waited for too long.
     """
 
     target_kw: float | None = None
-    waited: int = 0
+    since: MonotonicS | None = None
     failed: bool = False
 
 
-def watch(effect: Effect, ledger: Ledger, telemetry: Telemetry, limits: SiteLimits) -> Effect:
+def watch(
+    effect: Effect,
+    ledger: Ledger,
+    telemetry: Telemetry,
+    limits: SiteLimits,
+    *,
+    within_s: float = EFFECT_S,
+) -> Effect:
     """The next state of the watch after a fresh read."""
     target = ledger.written_kw
     if target is None or ledger.quarrel or telemetry.measured_at <= ledger.written_at:
         return Effect(target)
-    if effect.target_kw is None or abs(target - effect.target_kw) > tolerance_kw(target, limits):
-        return Effect(target)
+    watched = effect.target_kw
+    if watched is None or abs(target - watched) > tolerance_kw(target, limits):
+        effect = Effect(target)
     if follows(target, telemetry, limits):
         return Effect(effect.target_kw)
-    waited = effect.waited + 1
-    return Effect(effect.target_kw, waited, waited >= EFFECT_CYCLES)
+    since = telemetry.measured_at if effect.since is None else effect.since
+    return Effect(effect.target_kw, since, telemetry.measured_at - since >= within_s)
 
 
 def follows(target_kw: float, telemetry: Telemetry, limits: SiteLimits) -> bool:

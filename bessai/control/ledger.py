@@ -51,6 +51,7 @@ class Ledger:
 
     Attributes:
         written_kw: Last power that was written and read back, or None where unknown.
+        confirmed_kw: What the device made of it: rounded, or narrowed to its own limit.
         written_at: Control time of that write.
         external_at: Control time of the last write that answered an external change.
         failures: Failed writes in a row.
@@ -62,6 +63,7 @@ class Ledger:
 
     written_kw: float | None = None
     written_at: MonotonicS = NEVER
+    confirmed_kw: float | None = None
     external_at: MonotonicS = NEVER
     failures: int = 0
     retry_at: MonotonicS = NEVER
@@ -93,7 +95,8 @@ def is_external(ledger: Ledger, telemetry: Telemetry | None, rules: WriteRules) 
     if telemetry.measured_at <= ledger.written_at:
         return False
     held = telemetry.commanded_kw
-    return held is None or not abs(held - ledger.written_kw) <= rules.dead_band_kw
+    ours = ledger.written_kw if ledger.confirmed_kw is None else ledger.confirmed_kw
+    return held is None or not abs(held - ours) <= rules.dead_band_kw
 
 
 def decide_write(
@@ -121,10 +124,12 @@ def observe(ledger: Ledger, telemetry: Telemetry | None, rules: WriteRules) -> L
     return replace(ledger, quarrel=external, held_kw=held)
 
 
-def after_success(ledger: Ledger, write: Write, now: MonotonicS) -> Ledger:
-    """The ledger after a write that reads back."""
+def after_success(
+    ledger: Ledger, write: Write, now: MonotonicS, confirmed_kw: float | None = None
+) -> Ledger:
+    """The ledger after a write that reads back as ``confirmed_kw``."""
     external_at = now if write.kind is WriteKind.EXTERNAL else ledger.external_at
-    return Ledger(write.power_kw, now, external_at)
+    return Ledger(write.power_kw, now, confirmed_kw, external_at)
 
 
 def after_failure(ledger: Ledger, now: MonotonicS, *, partial: bool) -> Ledger:

@@ -12,6 +12,7 @@ from bessai.config.site import SiteConfig
 from bessai.control.clocks import Clocks
 from bessai.control.contact import Contact
 from bessai.control.counters import Tally
+from bessai.control.effect import EFFECT_S
 from bessai.control.journal import Journal
 from bessai.control.ledger import Write
 from bessai.control.link import Backoff
@@ -49,6 +50,7 @@ class SiteLoop:
         uplink: Its way to the fleet.
         clock: Market time.
         dead_man_s: The device's own timer in real seconds, or None where it has none.
+        effect_s: Real seconds in which the device's power follows a command.
         connection: How the device family likes to be connected; of the profile.
         clocks: Control and wall time.
     """
@@ -61,19 +63,22 @@ class SiteLoop:
         clock: MarketClock,
         *,
         dead_man_s: float | None,
+        effect_s: float = EFFECT_S,
         connection: Connection | None = None,
         clocks: Clocks | None = None,
     ) -> None:
         family = connection or Connection()
         self._site = site
-        self._rules = SiteRules(site.limits(), site.cycle_s, clock.speed, dead_man_s)
+        self._rules = SiteRules(site.limits(), site.cycle_s, clock.speed, dead_man_s, effect_s)
         self._clock = clock
         self._clocks = clocks or Clocks()
         self._tally = Tally()
         self._journal = Journal(site.site_id)
         address = f"{site.host}:{site.port or family.default_port}"
         backoff = Backoff(family.reconnect_min_s, family.reconnect_max_s)
-        self._contact = Contact(device, address, backoff, self._clocks, self._tally, self._journal)
+        self._contact = Contact(
+            device, address, backoff, self._clocks, self._tally, self._journal, dead_man_s=dead_man_s
+        )
         self._reporter = Reporter(
             site.site_id, uplink, self.snapshot, self._clocks.now, self._journal
         )
@@ -216,7 +221,7 @@ class SiteLoop:
         self._control = settle(self._control, write, outcome, self._clocks.now())
         match outcome:
             case Applied() | PartiallyApplied():
-                self._tally.wrote(write.kind, outcome.writes)
+                self._tally.wrote(write.kind, outcome.writes, outcome.stored_writes)
             case Rejected():
                 pass
         self._tally.write_failures += not isinstance(outcome, Applied)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bessai.control.arbitrate import arbitrate, blockers, choose
-from bessai.control.effect import Effect, watch
+from bessai.control.effect import EFFECT_S, Effect, watch
 from bessai.control.follow import Orders, follow
 from bessai.control.ledger import (
     Ledger,
@@ -35,12 +35,14 @@ class SiteRules:
         cycle_s: Real seconds between cycles.
         speed: Market seconds per real second.
         dead_man_s: The device's own timer, or None where it has none.
+        effect_s: Real seconds in which the device's power follows a command.
     """
 
     limits: SiteLimits
     cycle_s: float
     speed: float
     dead_man_s: float | None
+    effect_s: float = EFFECT_S
 
     @property
     def writes(self) -> WriteRules:
@@ -141,7 +143,8 @@ def settle(
     """The state after the device answered a write."""
     match outcome:
         case Applied():
-            return replace(state, ledger=after_success(state.ledger, write, now), write_error=None)
+            ledger = after_success(state.ledger, write, now, outcome.power_kw)
+            return replace(state, ledger=ledger, write_error=None)
         case PartiallyApplied():
             return _refused(state, f"{outcome.failed_point}: {outcome.error}", now, partial=True)
         case Rejected():
@@ -175,7 +178,7 @@ def _observed(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Contr
     if cycle.telemetry is None:
         return state
     ledger = observe(state.ledger, cycle.telemetry, rules.writes)
-    effect = watch(state.effect, ledger, cycle.telemetry, rules.limits)
+    effect = watch(state.effect, ledger, cycle.telemetry, rules.limits, within_s=rules.effect_s)
     return replace(state, seen=cycle.telemetry, ledger=ledger, effect=effect)
 
 

@@ -1,57 +1,85 @@
 """Between registers and values: pure, so that every profile point can be tested without a device.
 
-Registers are unsigned 16-bit words, big endian, high word first.
+Registers are unsigned 16-bit words, each big endian; longer values come in the point's word order.
 """
 
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
+from typing import Final
 
-from bessai.config.profile import Point, PointType
+from bessai.config.profile import BITFIELDS, SIGNED, Point, PointType, Space, WordOrder
 from bessai.errors import DeviceError
 
 Registers = tuple[int, ...]
-_SIGNED = frozenset({PointType.I16, PointType.I32})
-_TO_BASE = {"W": 1.0, "kW": 1e3, "Wh": 1.0, "kWh": 1e3}
+_TO_BASE: Final = {"W": 1.0, "kW": 1e3, "Wh": 1.0, "kWh": 1e3}
+_FLOAT_FORMATS: Final = {PointType.F32: ">f", PointType.F64: ">d"}
 
 
 class RegisterImage:
-    """Registers read so far, by address."""
+    """Registers by address space and address."""
 
     __slots__ = ("_words",)
 
-    def __init__(self, words: Mapping[int, int] | None = None) -> None:
-        self._words = dict(words or {})
+    def __init__(self, words: Mapping[Space, Mapping[int, int]] | None = None) -> None:
+        self._words: dict[Space, dict[int, int]] = {
+            space: dict(found) for space, found in (words or {}).items()
+        }
 
-    def store(self, address: int, registers: Sequence[int]) -> None:
-        """Keep the words that a read of ``address`` returned."""
-        self._words.update(enumerate(registers, start=address))
+    def store(self, space: Space, address: int, registers: Sequence[int]) -> None:
+        """Keep the words that a read or write of ``address`` carried."""
+        self._words.setdefault(space, {}).update(enumerate(registers, start=address))
+
+    def put(self, point: Point, registers: Registers) -> None:
+        """Keep the words of one point."""
+        self.store(point.space, point.address, registers)
 
     def registers(self, point: Point) -> Registers | None:
-        """The words of ``point``, or None where they were not read."""
-        words = [self._words.get(point.address + offset) for offset in range(point.count)]
-        found = tuple(word for word in words if word is not None)
-        return found if len(found) == point.count else None
+        """The words of ``point``, or None where they are not known."""
+        words = self._words.get(point.space)
+        if words is None:
+            return None
+        try:
+            return tuple(words[at] for at in range(point.address, point.address + point.count))
+        except KeyError:
+            return None
+
+    def copy(self) -> RegisterImage:
+        """An image that changes on its own."""
+        return RegisterImage(self._words)
 
 
 def raw_value(point: Point, registers: Registers) -> int:
-    """The integer in the registers, before sign and gain."""
+    """The integer in the registers, before sign, offset and gain; of a float its bits."""
+    words = registers if point.word_order is WordOrder.BIG else registers[::-1]
+    raw = 0
+    for word in words:
+        raw = raw << 16 | word
     bits = 16 * point.count
-    raw = int.from_bytes(b"".join(word.to_bytes(2, "big") for word in registers), "big")
-    return raw - (1 << bits) if point.type in _SIGNED and raw >> (bits - 1) else raw
+    return raw - (1 << bits) if point.type in SIGNED and raw >> (bits - 1) else raw
 
 
 def is_available(point: Point, registers: Registers) -> bool:
     """Whether the registers hold a value and not the device's invalid marker."""
-    return point.not_available is None or raw_value(point, registers) != point.not_available
+    raw = raw_value(point, registers)
+    mask = (1 << 16 * point.count) - 1
+    if point.not_available is not None and raw & mask == point.not_available & mask:
+        return False
+    return not point.is_float or math.isfinite(_float(point, raw))
 
 
-def decode_number(point: Point, registers: Registers) -> float | None:
-    """The value in the point's unit; None for an invalid marker or outside the point's range."""
+def decode_number(point: Point, registers: Registers, gain: float | None = None) -> float | None:
+    """The value in the point's unit; None for an invalid marker or outside the point's range.
+
+    ``gain`` overrides the point's own, for points with a scale factor.
+    """
     if not is_available(point, registers):
         return None
-    value = point.sign * raw_value(point, registers) / point.gain
+    raw = raw_value(point, registers)
+    number = _float(point, raw) if point.is_float else raw
+    value = point.sign * (number - point.offset) / (point.gain if gain is None else gain)
     return value if _in_range(point, value) else None
 
 
@@ -77,7 +105,7 @@ def decode_text(registers: Registers) -> str:
     return text.replace("�", "?").strip()
 
 
-def encode_number(point: Point, value: float, *, name: str) -> Registers:
+def encode_number(point: Point, value: float, *, name: str, gain: float | None = None) -> Registers:
     """Registers for ``value`` in the point's unit, rounded towards zero.
 
     Rounding towards zero keeps a power command inside the limit it was made for.
@@ -87,14 +115,23 @@ def encode_number(point: Point, value: float, *, name: str) -> Registers:
     """
     if not math.isfinite(value) or not _in_range(point, value):
         raise _out_of_range(point, value, name)
-    raw = _towards_zero(point.sign * value * point.gain)
+    scaled = point.sign * value * (point.gain if gain is None else gain) + point.offset
+    if point.is_float:
+        return _encode_float(point, scaled, name)
+    raw = _towards_zero(scaled)
     bits = 16 * point.count
     lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1)
-    if point.type not in _SIGNED:
+    if point.type not in SIGNED:
         lowest, highest = 0, (1 << bits) - 1
     if not lowest <= raw <= highest:
         raise _out_of_range(point, value, name)
-    return _words(raw, point.count)
+    return encode_raw(point, raw)
+
+
+def encode_raw(point: Point, raw: int) -> Registers:
+    """Registers for a raw integer; higher bits are cut off."""
+    words = _words(raw, point.count)
+    return words if point.word_order is WordOrder.BIG else words[::-1]
 
 
 def encode_text(point: Point, text: str) -> Registers:
@@ -105,25 +142,49 @@ def encode_text(point: Point, text: str) -> Registers:
 
 
 def marker(point: Point) -> Registers | None:
-    """Registers that say "not available", where the profile defines such a marker."""
-    return None if point.not_available is None else _words(point.not_available, point.count)
+    """Registers that say "not available", where the point can say so."""
+    if point.not_available is not None:
+        return encode_raw(point, point.not_available)
+    if point.is_float:
+        quiet_nan = int.from_bytes(struct.pack(_FLOAT_FORMATS[point.type], math.nan), "big")
+        return encode_raw(point, quiet_nan)
+    return None
 
 
-def convert(point: Point, value: float, unit: str) -> float:
-    """``value`` from the point's unit to ``unit``.
+def convert(value: float, unit: str, wanted: str) -> float:
+    """``value`` from ``unit`` to ``wanted``.
 
     Raises:
         DeviceError: the units do not convert.
     """
-    if point.unit == unit:
+    if unit == wanted:
         return value
-    if {point.unit, unit} <= {"W", "kW"} or {point.unit, unit} <= {"Wh", "kWh"}:
-        return value * _TO_BASE[point.unit] / _TO_BASE[unit]
+    if {unit, wanted} <= {"W", "kW"} or {unit, wanted} <= {"Wh", "kWh"}:
+        return value * _TO_BASE[unit] / _TO_BASE[wanted]
     raise DeviceError(
-        f"unit {point.unit!r} of the point does not convert to {unit!r}",
-        field=f"register {point.address}",
+        f"unit {unit!r} does not convert to {wanted!r}",
+        field="unit",
         fix="correct the unit in the device profile",
     )
+
+
+def is_number(point: Point) -> bool:
+    """Whether the point is a quantity: no text, no enum, no bit field."""
+    return point.type is not PointType.STRING and point.type not in BITFIELDS and not point.enum
+
+
+def _float(point: Point, raw: int) -> float:
+    data = (raw & ((1 << 16 * point.count) - 1)).to_bytes(2 * point.count, "big")
+    number: float = struct.unpack(_FLOAT_FORMATS[point.type], data)[0]
+    return number
+
+
+def _encode_float(point: Point, scaled: float, name: str) -> Registers:
+    try:
+        data = struct.pack(_FLOAT_FORMATS[point.type], scaled)
+    except OverflowError:
+        raise _out_of_range(point, scaled, name) from None
+    return encode_raw(point, int.from_bytes(data, "big"))
 
 
 def _in_range(point: Point, value: float) -> bool:

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
-from bessai.config.profile import DeviceProfile, Point, ReadBlock
-from bessai.devices.codec import RegisterImage, Registers, encode_number
+from bessai.config.profile import DeviceProfile, Parameter, Point, WriteStep
+from bessai.devices.codec import RegisterImage, Registers, convert, encode_number
+from bessai.devices.reading import Reading
 from bessai.errors import DeviceError
 from bessai.units import W_PER_KW
+
+_S_PER: Final = {"s": 1.0, "min": 60.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """One register write of a program."""
+    """One register write of a program.
+
+    Attributes:
+        renew: Written even where the register holds the value: it restarts the device's timer.
+    """
 
     name: str
     point: Point
     registers: Registers
+    renew: bool
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether the register may wear out."""
+        return self.point.persistence.budgeted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,47 +39,83 @@ class Command:
     """Encoded writes, the command register last.
 
     Attributes:
-        power_kw: What the registers ask for after rounding, + discharge.
+        power_kw: What the registers ask for after rounding, + discharge; 0 for a release.
         writes: In the order the device needs.
+        to_rest: Whether the battery comes to rest or goes back to the device's own mode.
     """
 
     power_kw: float
     writes: tuple[Write, ...]
+    to_rest: bool
 
-    def needed(self, held: RegisterImage) -> tuple[Write, ...]:
-        """Writes whose register holds another value; always the last, which re-arms the timer."""
-        *others, last = self.writes
-        return (*(w for w in others if held.registers(w.point) != w.registers), last)
+    def needed(self, held: RegisterImage, *, trusted: bool = True) -> tuple[Write, ...]:
+        """Writes whose register holds another value, and those that restart the timer.
 
-    def blocks(self, profile: DeviceProfile) -> tuple[ReadBlock, ...]:
-        """The fewest reads that cover every write: the profile's own blocks where they do."""
-        found: list[ReadBlock] = []
-        for write in self.writes:
-            if not any(block.covers(write.point) for block in found):
-                found.append(_covering(profile, write.point))
-        return tuple(found)
+        Where the image is not ``trusted`` all are needed, but for registers that may wear out:
+        the caller has read those anew.
+        """
+        return tuple(
+            write
+            for write in self.writes
+            if write.renew
+            or (not trusted and not write.budgeted)
+            or held.registers(write.point) != write.registers
+        )
 
 
-def power_command(profile: DeviceProfile, power_kw: float) -> Command:
+def power_command(profile: DeviceProfile, power_kw: float, reading: Reading) -> Command:
     """The program for charge (-), discharge (+) or hold (0), in whole watts towards zero.
 
+    ``reading`` provides scale factors and reference powers where the family needs them.
+
     Raises:
-        DeviceError: the power is not finite or beyond what the profile allows.
+        DeviceError: the power is not finite or beyond what the profile allows, or the family
+            cannot be commanded.
     """
+    if not profile.controllable:
+        raise DeviceError(
+            f"profile {profile.name} cannot be commanded",
+            field="power_kw",
+            fix="use it for monitoring only",
+        )
     if not math.isfinite(power_kw):
         raise DeviceError("power must be finite", field="power_kw", value=str(power_kw))
     # A bound such as 4.35 kW is 4349.999... W in floats; a nanowatt is no violation.
     power_w = math.floor(abs(power_kw) * W_PER_KW + 1e-6)
     if power_w == 0:
-        return _encode(profile, "hold", 0.0, {})
-    sign, program = (1, "discharge") if power_kw > 0 else (-1, "charge")
+        return _command(profile, "hold", 0.0, reading)
+    sign, program = (1.0, "discharge") if power_kw > 0 else (-1.0, "charge")
     _check_limit(profile, program, power_w / W_PER_KW)
-    return _encode(profile, program, sign * power_w / W_PER_KW, {"power_w": float(power_w)})
+    return _command(profile, program, sign * power_w, reading)
 
 
-def release_command(profile: DeviceProfile) -> Command:
-    """The program that returns the device to its own working mode."""
-    return _encode(profile, "release", 0.0, {})
+def release_command(profile: DeviceProfile, reading: Reading) -> Command:
+    """The program that returns the device to its own working mode.
+
+    Raises:
+        DeviceError: a scale factor is not known, or the family cannot be commanded.
+    """
+    if not profile.controllable:
+        raise DeviceError(f"profile {profile.name} cannot be commanded", field="release")
+    writes = _encode(profile, "release", 0.0, reading)
+    return Command(0.0, writes, to_rest=True)
+
+
+def _command(
+    profile: DeviceProfile, program: str, signed_power_w: float, reading: Reading
+) -> Command:
+    writes = _encode(profile, program, signed_power_w, reading)
+    after = reading.image.copy()
+    for write in writes:
+        after.put(write.point, write.registers)
+    power_kw = Reading(profile.points, after).commanded_kw(profile.commanded)
+    if power_kw is None:
+        raise DeviceError(
+            f"program {program!r} of profile {profile.name} leads to no forced command",
+            field="commanded",
+            fix="read the device once before commanding it, or correct the profile",
+        )
+    return Command(power_kw, writes, to_rest=program == "hold")
 
 
 def _check_limit(profile: DeviceProfile, program: str, magnitude_kw: float) -> None:
@@ -80,24 +130,51 @@ def _check_limit(profile: DeviceProfile, program: str, magnitude_kw: float) -> N
 
 
 def _encode(
-    profile: DeviceProfile, program: str, power_kw: float, parameters: dict[str, float]
-) -> Command:
+    profile: DeviceProfile, program: str, signed_power_w: float, reading: Reading
+) -> tuple[Write, ...]:
+    steps = profile.programs[program].steps
+    renewed = profile.renewed(profile.programs[program])
     writes = []
-    for step in profile.programs[program].steps:
+    for step in steps:
         point = profile.points[step.point]
-        value = parameters.get(step.value) if isinstance(step.value, str) else step.value
-        if value is None:
+        gain = reading.gain(step.point)
+        if gain is None:
             raise DeviceError(
-                f"program {program!r} has no such parameter",
-                field=step.point,
-                value=str(step.value),
+                "scale factor is not known", field=step.point, fix="read the device first"
             )
-        writes.append(Write(step.point, point, encode_number(point, value, name=step.point)))
-    return Command(power_kw, tuple(writes))
+        value = _value(profile, step, signed_power_w, reading)
+        registers = encode_number(point, value, name=step.point, gain=gain)
+        writes.append(Write(step.point, point, registers, step in renewed))
+    return tuple(writes)
 
 
-def _covering(profile: DeviceProfile, point: Point) -> ReadBlock:
-    for block in profile.telemetry_blocks:
-        if block.requires is None and block.covers(point):
-            return block
-    return ReadBlock(address=point.address, count=point.count)
+def _value(
+    profile: DeviceProfile, step: WriteStep, signed_power_w: float, reading: Reading
+) -> float:
+    match step.value:
+        case Parameter.POWER:
+            return step.factor * _power(profile, step, abs(signed_power_w), reading)
+        case Parameter.SIGNED_POWER:
+            return step.factor * _power(profile, step, signed_power_w, reading)
+        case Parameter.DEAD_MAN:
+            return step.factor * _dead_man(profile, step)
+        case float() as number:
+            return step.factor * number
+
+
+def _power(profile: DeviceProfile, step: WriteStep, power_w: float, reading: Reading) -> float:
+    if step.percent_of is None:
+        return convert(power_w, "W", profile.points[step.point].unit)
+    full_w = reading.number(step.percent_of, "W")
+    if full_w is None or full_w <= 0:
+        raise DeviceError(
+            "is not available, so power in percent of it is not defined", field=step.percent_of
+        )
+    return 100.0 * power_w / full_w
+
+
+def _dead_man(profile: DeviceProfile, step: WriteStep) -> float:
+    unit = profile.points[step.point].unit
+    if profile.dead_man is None or unit not in _S_PER:
+        raise DeviceError("takes no dead-man period", field=step.point, value=repr(unit))
+    return profile.dead_man.period_s / _S_PER[unit]

@@ -1,157 +1,137 @@
-"""From registers to one Telemetry, as the profile's ``telemetry`` section maps them.
-
-Keys are the measured fields of :class:`bessai.model.Telemetry`; besides them ``forced_command``
-(an enum with ``stop``, ``charge``, ``discharge``), ``forced_charge_kw`` and
-``forced_discharge_kw`` tell which command the device holds, and every key that begins with
-``alarms_`` names a bit field of alarms.
-"""
+"""From registers to one Telemetry, as the profile's ``telemetry`` section maps them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
-
-from bessai.config.profile import DeviceProfile, Point
-from bessai.devices.codec import (
-    RegisterImage,
-    convert,
-    decode_bits,
-    decode_enum,
-    decode_number,
-    is_available,
+from bessai.config.profile import (
+    ALARM_PREFIX,
+    FAST_KEYS,
+    NUMBER_UNITS,
+    DeviceProfile,
+    Point,
+    Refresh,
 )
-from bessai.errors import ConfigError
+from bessai.devices.codec import RegisterImage, convert
+from bessai.devices.reading import Reading
+from bessai.errors import ConfigError, DeviceError
 from bessai.model import SiteId, Telemetry
 from bessai.units import MonotonicS
 
-NUMBER_UNITS: Final = {
-    "soc_pct": "%",
-    "capacity_kwh": "kWh",
-    "active_power_kw": "kW",
-    "grid_power_kw": "kW",
-    "temperature_c": "degC",
-    "charge_limit_kw": "kW",
-    "discharge_limit_kw": "kW",
-    "exported_wh": "Wh",
-    "imported_wh": "Wh",
-    "forced_charge_kw": "kW",
-    "forced_discharge_kw": "kW",
-}
-ENUM_KEYS: Final = frozenset({"battery_status", "inverter_status", "forced_command"})
-ALARM_PREFIX: Final = "alarms_"
 
-
-def check_mapping(profile: DeviceProfile) -> None:
-    """Refuse a telemetry section that maps something no one reads.
+def check_units(profile: DeviceProfile) -> None:
+    """Refuse a profile whose units do not lead to what telemetry and programs need.
 
     Raises:
-        ConfigError: names the unknown key.
-        DeviceError: a point's unit does not convert.
+        ConfigError: names the point.
     """
-    for key, point in profile.telemetry.items():
-        if key in NUMBER_UNITS:
-            convert(profile.points[point], 1.0, NUMBER_UNITS[key])
-        elif key not in ENUM_KEYS and not key.startswith(ALARM_PREFIX):
-            known = ", ".join(sorted(NUMBER_UNITS.keys() | ENUM_KEYS))
-            raise ConfigError(
-                "is not a telemetry field",
-                field=f"{profile.name}: telemetry.{key}",
-                fix=f"use one of {known}, or {ALARM_PREFIX}<n>",
-            )
+    for key, wanted in profile.telemetry.items():
+        if key in NUMBER_UNITS and not wanted.product:
+            for name in wanted.points:
+                _check_unit(profile, name, NUMBER_UNITS[key], f"telemetry.{key}")
+    for state in profile.commanded:
+        if state.point is not None:
+            _check_unit(profile, state.point, "%" if state.percent_of else "kW", "commanded")
+        if state.percent_of is not None:
+            _check_unit(profile, state.percent_of, "kW", "commanded")
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Decodes mapped points and remembers which of them are not available."""
-
-    profile: DeviceProfile
-    image: RegisterImage
-    missing: list[str] = field(default_factory=list)
-
-    def number(self, key: str) -> float | None:
-        found = self._find(key)
-        if found is None:
-            return None
-        point, registers = found
-        value = decode_number(point, registers)
-        if value is None:
-            self._note(key)
-            return None
-        return convert(point, value, NUMBER_UNITS[key])
-
-    def energy_wh(self, key: str) -> int | None:
-        # Some firmwares count exported energy downwards from zero; a counter has no sign.
-        value = self.number(key)
-        return None if value is None else round(abs(value))
-
-    def enum(self, key: str) -> str | None:
-        found = self._find(key)
-        if found is None:
-            return None
-        name = decode_enum(*found)
-        if name is None:
-            self._note(key)
-        return name
-
-    def alarms(self) -> tuple[str, ...]:
-        keys = [key for key in self.profile.telemetry if key.startswith(ALARM_PREFIX)]
-        return tuple(name for key in keys for name in self._bits(key))
-
-    def _bits(self, key: str) -> tuple[str, ...]:
-        found = self._find(key)
-        if found is None:
-            return ()
-        if not is_available(*found):
-            self._note(key)
-            return ()
-        return decode_bits(*found)
-
-    def _find(self, key: str) -> tuple[Point, tuple[int, ...]] | None:
-        name = self.profile.telemetry.get(key)
-        if name is None:
-            return None
-        point = self.profile.points[name]
-        registers = self.image.registers(point)
-        if registers is None:
-            self._note(key)
-            return None
-        return point, registers
-
-    def _note(self, key: str) -> None:
-        self.missing.append(self.profile.telemetry[key])
+def poll_points(profile: DeviceProfile) -> tuple[list[Point], list[Point]]:
+    """Points that a control cycle needs: those of every cycle, and those that may be older."""
+    fast: dict[str, Point] = {}
+    slow: dict[str, Point] = {}
+    for name, is_fast in _used(profile):
+        point = profile.points[name]
+        if not point.readable:
+            continue
+        wanted = is_fast if point.refresh is None else point.refresh is Refresh.FAST
+        (fast if wanted else slow)[name] = point
+        if point.scale_factor is not None:
+            slow[point.scale_factor] = profile.points[point.scale_factor]
+    for guard in profile.guards:
+        fast[guard.requires] = profile.points[guard.requires]
+    only_slow = [point for name, point in slow.items() if name not in fast]
+    return list(fast.values()), only_slow
 
 
 def to_telemetry(
     site_id: SiteId, measured_at: MonotonicS, profile: DeviceProfile, image: RegisterImage
 ) -> Telemetry:
-    """Decode every mapped point; what is not available is None and named in ``missing``."""
-    read = _Reader(profile, image)
+    """Decode every mapped field; what is not available is None and named in ``missing``."""
+    reading = Reading(profile.points, image)
+    missing: list[str] = []
+
+    def number(key: str) -> float | None:
+        wanted = profile.telemetry.get(key)
+        if wanted is None:
+            return None
+        value = reading.value(wanted, NUMBER_UNITS[key])
+        if value is None:
+            missing.append(_shown(wanted.points))
+        return value
+
+    def energy_wh(key: str) -> int | None:
+        # Some firmwares count exported energy downwards from zero; a counter has no sign.
+        value = number(key)
+        return None if value is None else round(abs(value))
+
+    def enum(key: str) -> str | None:
+        wanted = profile.telemetry.get(key)
+        if wanted is None:
+            return None
+        found = next((name for p in wanted.any_of if (name := reading.enum(p)) is not None), None)
+        if found is None:
+            missing.append(_shown(wanted.points))
+        return found
+
     return Telemetry(
         site_id=site_id,
         measured_at=measured_at,
-        soc_pct=read.number("soc_pct"),
-        capacity_kwh=read.number("capacity_kwh"),
-        active_power_kw=read.number("active_power_kw"),
-        grid_power_kw=read.number("grid_power_kw"),
-        temperature_c=read.number("temperature_c"),
-        charge_limit_kw=read.number("charge_limit_kw"),
-        discharge_limit_kw=read.number("discharge_limit_kw"),
-        exported_wh=read.energy_wh("exported_wh"),
-        imported_wh=read.energy_wh("imported_wh"),
-        battery_status=read.enum("battery_status"),
-        inverter_status=read.enum("inverter_status"),
-        commanded_kw=_commanded_kw(read),
-        alarms=read.alarms(),
-        missing=tuple(read.missing),
+        soc_pct=number("soc_pct"),
+        capacity_kwh=number("capacity_kwh"),
+        active_power_kw=number("active_power_kw"),
+        grid_power_kw=number("grid_power_kw"),
+        temperature_c=number("temperature_c"),
+        charge_limit_kw=number("charge_limit_kw"),
+        discharge_limit_kw=number("discharge_limit_kw"),
+        exported_wh=energy_wh("exported_wh"),
+        imported_wh=energy_wh("imported_wh"),
+        battery_status=enum("battery_status"),
+        inverter_status=enum("inverter_status"),
+        commanded_kw=reading.commanded_kw(profile.commanded),
+        soh_pct=number("soh_pct"),
+        pv_power_kw=number("pv_power_kw"),
+        alarms=_alarms(profile, reading, missing),
+        missing=tuple(missing),
     )
 
 
-def _commanded_kw(read: _Reader) -> float | None:
-    match read.enum("forced_command"):
-        case "charge":
-            power_kw = read.number("forced_charge_kw")
-            return None if power_kw is None else 0.0 - power_kw
-        case "discharge":
-            return read.number("forced_discharge_kw")
-        case _:
-            return None
+def _alarms(profile: DeviceProfile, reading: Reading, missing: list[str]) -> tuple[str, ...]:
+    found: list[str] = []
+    for key, wanted in profile.telemetry.items():
+        if not key.startswith(ALARM_PREFIX):
+            continue
+        bits = next((b for name in wanted.any_of if (b := reading.bits(name)) is not None), None)
+        if bits is None:
+            missing.append(_shown(wanted.points))
+        else:
+            found.extend(bits)
+    return tuple(found)
+
+
+def _used(profile: DeviceProfile) -> list[tuple[str, bool]]:
+    used = [
+        (n, key in FAST_KEYS) for key, wanted in profile.telemetry.items() for n in wanted.points
+    ]
+    return used + [(name, True) for state in profile.commanded for name in state.points]
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return " + ".join(names)
+
+
+def _check_unit(profile: DeviceProfile, name: str, unit: str, where: str) -> None:
+    try:
+        convert(1.0, profile.points[name].unit, unit)
+    except DeviceError as error:
+        raise ConfigError(
+            error.message, field=f"{profile.name}: {where}: {name}", fix=error.fix
+        ) from None

@@ -152,6 +152,7 @@ def _site_counters(sites: Sequence[SiteView]) -> list[Metric]:
         "reconnects": "Connections to the device that had to be opened again.",
         "write_failures": "Register writes that the device did not accept.",
         "verify_failures": "Written registers that read back with another value.",
+        "stored_writes": "Register writes to memory that may wear out.",
     }
     families = [
         _counter(name, text, ("site_id",), [([s], float(getattr(c, name))) for s, c in counted])

@@ -126,6 +126,7 @@ def _counters_view(counters: Counters) -> CountersView:
         writes=dict(counters.writes),
         write_failures=counters.write_failures,
         verify_failures=counters.verify_failures,
+        stored_writes=counters.stored_writes,
         safety_blocks=dict(counters.safety_blocks),
     )
 

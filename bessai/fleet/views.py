@@ -62,6 +62,7 @@ class CountersView(View):
     writes: dict[str, int]
     write_failures: int
     verify_failures: int
+    stored_writes: int
     safety_blocks: dict[str, int]
 
 

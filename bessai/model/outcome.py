@@ -7,10 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Every register was written, or held the value already, and reads back."""
+    """Every register was written, or held the value already, and reads back.
+
+    Attributes:
+        power_kw: What the device holds now, + discharge; the wish rounded towards zero, or
+            narrowed to the device's own limit.
+        writes: Registers written, ``stored_writes`` of them in memory that may wear out.
+    """
 
     power_kw: float
     writes: int
+    stored_writes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +27,7 @@ class PartiallyApplied:
     writes: int
     failed_point: str
     error: str
+    stored_writes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

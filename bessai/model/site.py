@@ -79,6 +79,7 @@ class Counters:
     writes: dict[str, int]
     write_failures: int
     verify_failures: int
+    stored_writes: int
     safety_blocks: dict[str, int]
     cycle_duration: DurationHistogram
 

@@ -22,7 +22,8 @@ class Telemetry:
     """One complete read of one site; None is "not available", never a made-up number.
 
     Attributes:
-        measured_at: Control time at which the first register was read.
+        measured_at: Control time at which the first register was read; values that move slowly
+            may be up to the profile's ``slow_s`` older.
         soc_pct: State of charge, 0-100.
         capacity_kwh: Usable capacity the device reports.
         active_power_kw: Battery power at the AC side, + discharge.
@@ -34,6 +35,8 @@ class Telemetry:
         battery_status, inverter_status: Profile's enum names; ``unknown(n)`` if not listed.
         commanded_kw: Power that the device's forced-command registers hold now, + discharge;
             None where no forced command is active.
+        soh_pct: State of health, 0-100.
+        pv_power_kw: Power of the site's own PV, where the inverter reports it.
         alarms: Names of active alarms.
         missing: Names of points that were read but not available.
     """
@@ -52,6 +55,8 @@ class Telemetry:
     battery_status: str | None
     inverter_status: str | None
     commanded_kw: float | None
+    soh_pct: float | None = None
+    pv_power_kw: float | None = None
     alarms: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 

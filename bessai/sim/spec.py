@@ -54,7 +54,7 @@ class InverterSpec(ConfigModel):
 
     site_id: str = Field(pattern=SITE_ID_PATTERN)
     port: int = Field(default=0, ge=0, le=65535)
-    unit_id: int = Field(default=1, ge=0, le=247)
+    unit_id: int | None = Field(default=None, ge=0, le=255)
     profile: str = "huawei_sun2000"
     capacity_kwh: float = Field(gt=0)
     max_charge_kw: float = Field(gt=0)

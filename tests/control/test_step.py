@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bessai.control.effect import EFFECT_CYCLES, Effect, watch
+from bessai.control.effect import EFFECT_S, Effect, watch
 from bessai.control.follow import Orders, receive
 from bessai.control.ledger import Ledger, Write, WriteKind
 from bessai.control.step import ControlState, CycleInput, Decision, SiteRules, decide, settle
@@ -185,12 +185,12 @@ def test_power_must_follow_the_command(
     changes: dict[str, object], target: float, fails: bool
 ) -> None:
     ledger, effect, failed = Ledger(target, MonotonicS(99.0)), Effect(), []
-    for second in range(EFFECT_CYCLES + 3):
+    for second in range(int(EFFECT_S) + 3):
         seen = telemetry_at(100.0 + second, commanded_kw=target, **changes)
         effect = watch(effect, ledger, seen, LIMITS)
         failed.append(effect.failed)
     assert any(failed) is fails
-    assert failed.index(True) == EFFECT_CYCLES if fails else True
+    assert failed.index(True) == EFFECT_S if fails else True
 
 
 @given(telemetries(), st.floats(-50, 50), st.floats(-5, 5), st.floats(1, 3600))

@@ -83,6 +83,7 @@ COUNTERS = Counters(
     writes={"renew": 3},
     write_failures=0,
     verify_failures=0,
+    stored_writes=0,
     safety_blocks={"soc_low": 4},
     cycle_duration=DurationHistogram(upper_s=(0.1, 0.5), counts=(5, 6), total=7, sum_s=1.25),
 )

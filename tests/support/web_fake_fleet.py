@@ -297,5 +297,6 @@ def _counters(cycles: int) -> CountersView:
         writes={"change": 12, "renew": 40},
         write_failures=0,
         verify_failures=0,
+        stored_writes=0,
         safety_blocks={},
     )

@@ -1,0 +1,134 @@
+"""Named values of a register image: one place that knows scale factors, markers and enums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from bessai.config.profile import BITFIELDS, CommandInForce, Point, PointType, Value
+from bessai.devices.codec import (
+    RegisterImage,
+    Registers,
+    convert,
+    decode_bits,
+    decode_enum,
+    decode_number,
+    decode_text,
+    is_available,
+    raw_value,
+)
+
+_SCALE_LIMIT: Final = 10
+"""SunSpec scale factors run from -10 to 10; anything else is not one."""
+
+
+class Reading:
+    """Points of a profile, as the image holds them; None is unknown or not available."""
+
+    __slots__ = ("image", "points")
+
+    def __init__(self, points: Mapping[str, Point], image: RegisterImage) -> None:
+        self.points = points
+        self.image = image
+
+    def registers(self, name: str) -> Registers | None:
+        """Words of a point; None where the profile or the image lacks it."""
+        point = self.points.get(name)
+        return None if point is None else self.image.registers(point)
+
+    def raw(self, name: str) -> int | None:
+        """The integer in the registers, whatever it means."""
+        registers = self.registers(name)
+        return None if registers is None else raw_value(self.points[name], registers)
+
+    def gain(self, name: str) -> float | None:
+        """Raw steps per unit; None while the point's scale factor is not known."""
+        point = self.points[name]
+        if point.scale_factor is None:
+            return point.gain
+        exponent = self.number(point.scale_factor)
+        if exponent is None or abs(exponent) > _SCALE_LIMIT:
+            return None
+        return float(10.0 ** -int(exponent))
+
+    def number(self, name: str, unit: str | None = None) -> float | None:
+        """The value in the point's unit, or converted to ``unit``."""
+        registers = self.registers(name)
+        gain = None if registers is None else self.gain(name)
+        if registers is None or gain is None:
+            return None
+        point = self.points[name]
+        value = decode_number(point, registers, gain)
+        return value if value is None or unit is None else convert(value, point.unit, unit)
+
+    def enum(self, name: str) -> str | None:
+        """The enum's name, or ``unknown(n)``."""
+        registers = self.registers(name)
+        return None if registers is None else decode_enum(self.points[name], registers)
+
+    def bits(self, name: str) -> tuple[str, ...] | None:
+        """Names of the bits that are set."""
+        registers = self.registers(name)
+        if registers is None or not is_available(self.points[name], registers):
+            return None
+        return decode_bits(self.points[name], registers)
+
+    def text(self, name: str) -> str | None:
+        """Text of a string, name of an enum, names of bits, or a number with its unit."""
+        registers, point = self.registers(name), self.points.get(name)
+        if registers is None or point is None:
+            return None
+        if point.type is PointType.STRING:
+            return decode_text(registers)
+        if point.type in BITFIELDS:
+            found = self.bits(name)
+            return None if found is None else ", ".join(found) or "none"
+        if point.enum:
+            return self.enum(name)
+        value = self.number(name)
+        return None if value is None else f"{value:.6g} {point.unit}".rstrip()
+
+    def value(self, wanted: Value, unit: str) -> float | None:
+        """A telemetry field in ``unit``, as its mapping says."""
+        if wanted.any_of:
+            return next(_known(self.number(name, unit) for name in wanted.any_of), None)
+        if wanted.max_of:
+            return max(_known(self.number(name, unit) for name in wanted.max_of), default=None)
+        if wanted.product:
+            return self._product(wanted.product, unit)
+        terms = [(term.factor, self.number(term.point, unit)) for term in wanted.sum]
+        known = [factor * value for factor, value in terms if value is not None]
+        return sum(known) if len(known) == len(terms) else None
+
+    def commanded_kw(self, states: Iterable[CommandInForce]) -> float | None:
+        """Power of the forced command in force, + discharge; None where there is none.
+
+        None too where the power of a command in force cannot be read.
+        """
+        for state in states:
+            if all(self.raw(name) == wanted for name, wanted in state.when.items()):
+                return self._power_kw(state)
+        return None
+
+    def _power_kw(self, state: CommandInForce) -> float | None:
+        if state.point is None:
+            return 0.0
+        if state.percent_of is None:
+            power_kw = self.number(state.point, "kW")
+        else:
+            share, full_kw = self.number(state.point), self.number(state.percent_of, "kW")
+            power_kw = None if share is None or full_kw is None else share / 100.0 * full_kw
+        return None if power_kw is None else 0.0 + state.factor * power_kw
+
+    def _product(self, names: tuple[str, ...], unit: str) -> float | None:
+        first, second = self.number(names[0]), self.number(names[1])
+        if first is None or second is None:
+            return None
+        units = {self.points[name].unit for name in names}
+        return convert(
+            first * second, "W" if units == {"V", "A"} else " x ".join(sorted(units)), unit
+        )
+
+
+def _known(values: Iterable[float | None]) -> Iterator[float]:
+    return (value for value in values if value is not None)

@@ -47,8 +47,9 @@ fmt: setup-dev ## Format and repair what can be repaired
 bench: setup-dev ## Measure; prints one line per benchmark
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script; done
 
-docs: setup-dev ## Regenerate the profile's JSON schema and check the links between documents
+docs: setup-dev ## Regenerate the profile's JSON schema and the page of devices, and check links
 	@$(BIN)/python -m bessai.config.schema registry/schema/device_profile.schema.json
+	@$(BIN)/python -m bessai.config.devices_doc docs/reference/devices.md
 	@$(BIN)/python -m tools.doclinks
 
 lock: setup-dev ## Rewrite requirements/*.lock from what is installed

@@ -69,6 +69,10 @@ class RegisterRejected(DeviceError):
     """The device answered a Modbus exception other than busy."""
 
 
+class IllegalAddress(RegisterRejected):
+    """The device answered Modbus exception 2: it lacks a register of the request."""
+
+
 class VerificationFailed(DeviceError):
     """A written register reads back with another value."""
 

@@ -17,6 +17,10 @@ SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def profile_schema() -> str:
     """The schema as stable, indented JSON text."""
     schema = {"$schema": SCHEMA_DIALECT, **DeviceProfile.model_json_schema()}
+    point = schema["$defs"]["Point"]
+    # A point of a SunSpec model is laid over the model's own definition, so it may be partial.
+    partial = {key: value for key, value in point.items() if key != "required"}
+    schema["properties"]["points"]["patternProperties"] = {r"^m[0-9]+\.": partial}
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 

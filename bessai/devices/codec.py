@@ -46,6 +46,12 @@ class RegisterImage:
         except KeyError:
             return None
 
+    def forget(self, space: Space, first: int, last: int) -> None:
+        """Drop the words of ``first`` to ``last``: they can no longer be read."""
+        words = self._words.get(space, {})
+        for address in [at for at in words if first <= at <= last]:
+            del words[address]
+
     def copy(self) -> RegisterImage:
         """An image that changes on its own."""
         return RegisterImage(self._words)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from bessai.config.profile import DeviceProfile, ReadBlock
-from bessai.devices.codec import RegisterImage, decode_text, raw_value
+from bessai.config.profile import MAIN, DeviceProfile
+from bessai.devices.budget import Budget
+from bessai.devices.codec import raw_value
 from bessai.devices.connection import ModbusConnection
+from bessai.devices.discovery import discover
+from bessai.devices.logins import Credentials
+from bessai.devices.poll import Poller
 from bessai.devices.program import Command, Write, power_command, release_command
-from bessai.devices.telemetry import check_mapping, to_telemetry
+from bessai.devices.reading import Reading
+from bessai.devices.telemetry import check_units, to_telemetry
+from bessai.devices.tls import TlsSettings
 from bessai.errors import DeviceError, DeviceTimeout, VerificationFailed
 from bessai.model import DeviceIdentity, SiteId, Telemetry
 from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
@@ -22,15 +29,18 @@ class ModbusInverter:
         site_id: Site that owns the connection.
         host: Name or address of the device.
         port: TCP port.
-        unit_id: Modbus unit id, 0-247.
+        unit_id: Modbus unit id, 0-255.
         profile: Register map, limits and habits of the device family.
         now: Control time.
+        tls: Where the device speaks Modbus/TCP Security.
+        credentials: For devices that want a login before a write.
+        budget: Counts writes to memory that may wear out; None starts a new count.
 
     Raises:
-        ConfigError: the profile maps an unknown telemetry field.
+        ConfigError: the profile's units do not lead to what a site needs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - called at few places, all of them by name
         self,
         site_id: SiteId,
         host: str,
@@ -39,140 +49,174 @@ class ModbusInverter:
         profile: DeviceProfile,
         *,
         now: Callable[[], MonotonicS],
+        tls: TlsSettings | None = None,
+        credentials: Credentials | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        check_mapping(profile)
+        check_units(profile)
         self._site_id = site_id
+        self._family = profile
         self._profile = profile
         self._now = now
-        self._link = ModbusConnection(host, port, unit_id, profile.connection)
-        self._held = RegisterImage()
+        self._link = ModbusConnection(
+            host, port, {MAIN: unit_id}, profile.connection, tls=tls, credentials=credentials
+        )
+        self._budget = budget or Budget(profile.write_budget, now=now)
+        self._poller = Poller(self._link, profile)
+        self._trusted = False
+        self._told: tuple[float, MonotonicS] | None = None
 
     @property
     def address(self) -> str:
         """``host:port`` of the device."""
         return self._link.address
 
+    @property
+    def profile(self) -> DeviceProfile:
+        """The profile as this device has it, from the last connect on."""
+        return self._profile
+
+    @property
+    def reading(self) -> Reading:
+        """All that is known of the device's registers."""
+        return Reading(self._profile.points, self._poller.image)
+
     async def connect(self) -> DeviceIdentity:
-        """Open the connection and identify the device.
+        """Open the connection, identify the device and read all that a command depends on.
 
         Raises:
             DeviceTimeout: nothing answers.
             DeviceError: something else than the profile's device answers.
         """
-        self._held = RegisterImage()
+        self._trusted, self._told = False, None
         await self._link.connect()
         try:
-            return await self._identify()
+            self._profile, identity = await discover(self._link, self._family)
+            self._poller = Poller(self._link, self._profile)
+            await self._poller.read(self._now())
         except DeviceError:
             self._link.close()
             raise
+        self._trusted = True
+        return identity
 
     async def read_telemetry(self) -> Telemetry:
-        """Read all blocks; a block whose condition does not hold is skipped.
+        """Read what is due; registers whose condition does not hold are left out.
 
         Raises:
-            DeviceError: any block failed; there are no partly old values.
+            DeviceError: a read failed.
         """
         measured_at = self._now()
-        image = RegisterImage()
-        self._held = RegisterImage()
-        for block in self._profile.telemetry_blocks:
-            if self._wanted(block, image):
-                image.store(block.address, await self._link.read(block.address, block.count))
-        self._held = image
-        return to_telemetry(self._site_id, measured_at, self._profile, image)
+        self._trusted = False
+        await self._poller.read(measured_at)
+        self._trusted = True
+        telemetry = to_telemetry(self._site_id, measured_at, self._profile, self._poller.image)
+        if self._profile.command_readable:
+            return telemetry
+        return replace(telemetry, commanded_kw=self._remembered_kw(measured_at))
 
     async def apply_power(self, power_kw: float) -> ApplyOutcome:
         """Command charge (-), discharge (+) or hold (0) in whole watts and read it back.
 
-        ``Applied.power_kw`` is what the device now holds: ``power_kw`` rounded towards zero.
+        ``Applied.power_kw`` is what the device now holds: ``power_kw`` rounded towards zero and
+        narrowed to the device's own limits.
         """
         try:
-            command = power_command(self._profile, power_kw)
+            command = power_command(self._profile, power_kw, self.reading)
         except DeviceError as error:
             return Rejected(str(error))
-        return await self._execute(command)
+        outcome = await self._execute(command)
+        self._told = (outcome.power_kw, self._now()) if isinstance(outcome, Applied) else None
+        return outcome
 
     async def release(self) -> ApplyOutcome:
         """Return the device to its own working mode and read it back."""
-        return await self._execute(release_command(self._profile))
+        try:
+            command = release_command(self._profile, self.reading)
+        except DeviceError as error:
+            return Rejected(str(error))
+        self._told = None
+        return await self._execute(command)
 
     async def close(self) -> None:
         """Close the connection; never raises."""
         self._link.close()
 
-    async def _identify(self) -> DeviceIdentity:
-        image = RegisterImage()
-        for block in self._profile.identification_blocks:
-            image.store(block.address, await self._link.read(block.address, block.count))
-        wanted = self._profile.identification
-        model = self._text(wanted.model_point, image)
-        if not model.startswith(wanted.model_prefixes):
-            raise DeviceError(
-                f"{self.address} is no {' or '.join(wanted.model_prefixes)}",
-                field=wanted.model_point,
-                value=repr(model),
-                fix="check the address, or choose the profile of this device",
-            )
-        return DeviceIdentity(
-            model=model,
-            serial_number=self._text(wanted.serial_point, image),
-            firmware=self._text(wanted.firmware_point, image),
-        )
-
-    def _text(self, point: str, image: RegisterImage) -> str:
-        registers = image.registers(self._profile.points[point])
-        return "" if registers is None else decode_text(registers)
-
-    def _wanted(self, block: ReadBlock, image: RegisterImage) -> bool:
-        if block.requires is None:
-            return True
-        point = self._profile.points[block.requires]
-        registers = image.registers(point)
-        return registers is not None and raw_value(point, registers) == block.equals
+    def _remembered_kw(self, now: MonotonicS) -> float | None:
+        """The last command, while a device that cannot tell still holds it by its own timer."""
+        if self._told is None:
+            return None
+        power_kw, told_at = self._told
+        dead_man = self._profile.dead_man
+        return power_kw if dead_man is None or now - told_at < dead_man.period_s else None
 
     async def _execute(self, command: Command) -> ApplyOutcome:
-        writes = 0
-        for write in command.needed(self._held):
-            if not self._link.connected:
-                return _failed(writes, write, f"{self.address} is not connected")
+        if not self._link.connected:
+            return Rejected(f"{self.address} is not connected")
+        try:
+            await self._refresh_budgeted(command)
+        except DeviceError as error:
+            return Rejected(f"registers that may wear out could not be read first: {error}")
+        needed = command.needed(self._poller.image, trusted=self._trusted)
+        stored = [write.name for write in needed if write.budgeted]
+        refusal = self._budget.check(stored, to_rest=command.to_rest)
+        if refusal is not None:
+            return Rejected(refusal)
+        return await self._write(command, needed)
+
+    async def _refresh_budgeted(self, command: Command) -> None:
+        """Registers that may wear out are written on change only: what they hold must be known."""
+        if self._trusted:
+            return
+        points = {w.name: w.point for w in command.writes if w.budgeted and w.point.readable}
+        await self._poller.read_points(points, self._now())
+
+    async def _write(self, command: Command, needed: tuple[Write, ...]) -> ApplyOutcome:
+        done = stored = 0
+        trusted, self._trusted = self._trusted, False
+        for write in needed:
+            if write.budgeted:
+                # Before it is sent: an unanswered write may have reached the memory too.
+                self._budget.spend(write.name)
+                stored += 1
             try:
-                await self._link.write(write.point.address, write.registers)
+                await self._link.write(write.point.device, write.point.address, write.registers)
             except DeviceTimeout as error:
                 # Unanswered is not unwritten: the device may hold the new value.
-                return PartiallyApplied(writes + 1, write.name, str(error))
+                return PartiallyApplied(done + 1, write.name, str(error), stored)
             except DeviceError as error:
-                return _failed(writes, write, str(error))
-            writes += 1
-            self._held.store(write.point.address, write.registers)
-        return await self._verify(command, writes)
+                if not done:
+                    self._trusted = trusted
+                    return Rejected(str(error))
+                return PartiallyApplied(done, write.name, str(error), stored)
+            done += 1
+            if write.point.readable:
+                self._poller.image.put(write.point, write.registers)
+        outcome = await self._verify(command, done, stored)
+        self._trusted = trusted and isinstance(outcome, Applied)
+        return outcome
 
-    async def _verify(self, command: Command, writes: int) -> ApplyOutcome:
-        seen = RegisterImage()
+    async def _verify(self, command: Command, done: int, stored: int) -> ApplyOutcome:
         last = command.writes[-1]
+        readable = [write for write in command.writes if write.point.readable]
         try:
-            for block in command.blocks(self._profile):
-                registers = await self._link.read(block.address, block.count)
-                seen.store(block.address, registers)
-                self._held.store(block.address, registers)
+            points = {write.name: write.point for write in readable}
+            await self._poller.read_points(points, self._now())
         except DeviceError as error:
-            return PartiallyApplied(writes, last.name, f"could not be read back: {error}")
-        for write in command.writes:
-            if seen.registers(write.point) != write.registers:
-                return PartiallyApplied(writes, write.name, str(_mismatch(write, seen)))
-        return Applied(command.power_kw, writes)
+            return PartiallyApplied(done, last.name, f"could not be read back: {error}", stored)
+        for write in readable:
+            found = self._poller.image.registers(write.point)
+            if found != write.registers:
+                return PartiallyApplied(done, write.name, _mismatch(write, found), stored)
+        return Applied(command.power_kw, done, stored)
 
 
-def _failed(writes: int, write: Write, error: str) -> ApplyOutcome:
-    return PartiallyApplied(writes, write.name, error) if writes else Rejected(error)
-
-
-def _mismatch(write: Write, seen: RegisterImage) -> VerificationFailed:
-    found = seen.registers(write.point)
-    return VerificationFailed(
+def _mismatch(write: Write, found: tuple[int, ...] | None) -> str:
+    error = VerificationFailed(
         f"reads back {_shown(write, found)} instead of {_shown(write, write.registers)}",
         field=f"{write.name} (register {write.point.address})",
     )
+    return str(error)
 
 
 def _shown(write: Write, registers: tuple[int, ...] | None) -> str:

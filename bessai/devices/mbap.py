@@ -188,7 +188,7 @@ class ModbusServer:
         """Close the port and every connection; safe at any time and from inside the handler."""
         server, self._server = self._server, None
         if server is not None:
-            server.close()
+            await _close_listener(server)
         ended: list[asyncio.Task[None]] = []
         for task, link in list(self._links.items()):
             link.writer.transport.abort()
@@ -291,6 +291,21 @@ class ModbusServer:
             log.exception("the frame hook has a bug, connection closed", extra=_fields(link))
             link.writer.close()
             return ()
+
+
+async def _close_listener(server: asyncio.Server) -> None:
+    """Close the port, but not in the very turn in which a connection comes in.
+
+    asyncio would then leave an open socket that nobody serves, with an error in the log.
+    """
+    try:
+        # Absent from the event loop of Windows, which sets a connection up in one go.
+        with contextlib.suppress(NotImplementedError):
+            for listener in server.sockets:
+                asyncio.get_running_loop().remove_reader(listener.fileno())
+        await asyncio.sleep(0)
+    finally:
+        server.close()
 
 
 async def _read_request(link: _Link) -> tuple[int, int, bytes] | None:

@@ -66,7 +66,8 @@ class Command:
 def power_command(profile: DeviceProfile, power_kw: float, reading: Reading) -> Command:
     """The program for charge (-), discharge (+) or hold (0), in whole watts towards zero.
 
-    ``reading`` provides scale factors and reference powers where the family needs them.
+    The power is narrowed to what the device itself allows now; ``reading`` says what that is,
+    and provides scale factors and reference powers where the family needs them.
 
     Raises:
         DeviceError: the power is not finite or beyond what the profile allows, or the family
@@ -86,7 +87,10 @@ def power_command(profile: DeviceProfile, power_kw: float, reading: Reading) -> 
         return _command(profile, "hold", 0.0, reading)
     sign, program = (1.0, "discharge") if power_kw > 0 else (-1.0, "charge")
     _check_limit(profile, program, power_w / W_PER_KW)
-    return _command(profile, program, sign * power_w, reading)
+    narrowed_w = min(power_w, _device_limit_w(profile, program, reading))
+    if narrowed_w == 0:
+        return _command(profile, "hold", 0.0, reading)
+    return _command(profile, program, sign * narrowed_w, reading)
 
 
 def release_command(profile: DeviceProfile, reading: Reading) -> Command:
@@ -127,6 +131,13 @@ def _check_limit(profile: DeviceProfile, program: str, magnitude_kw: float) -> N
             field="power_kw",
             value=f"{magnitude_kw:g}",
         )
+
+
+def _device_limit_w(profile: DeviceProfile, program: str, reading: Reading) -> float:
+    """What the device itself allows now, in whole watts; no limit where it does not say."""
+    wanted = profile.telemetry.get(f"{program}_limit_kw")
+    limit_kw = None if wanted is None else reading.value(wanted, "kW")
+    return math.inf if limit_kw is None else math.floor(max(0.0, limit_kw) * W_PER_KW + 1e-6)
 
 
 def _encode(

@@ -86,7 +86,10 @@ class Reading:
         if point.enum:
             return self.enum(name)
         value = self.number(name)
-        return None if value is None else f"{value:.6g} {point.unit}".rstrip()
+        if value is None:
+            return None
+        shown = f"{value:.0f}" if value == round(value) else f"{value:.6g}"
+        return f"{shown} {point.unit}".rstrip()
 
     def value(self, wanted: Value, unit: str) -> float | None:
         """A telemetry field in ``unit``, as its mapping says."""

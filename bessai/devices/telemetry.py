@@ -34,7 +34,7 @@ def check_units(profile: DeviceProfile) -> None:
             _check_unit(profile, state.percent_of, "kW", "commanded")
 
 
-def poll_points(profile: DeviceProfile) -> tuple[list[Point], list[Point]]:
+def poll_points(profile: DeviceProfile) -> tuple[dict[str, Point], dict[str, Point]]:
     """Points that a control cycle needs: those of every cycle, and those that may be older."""
     fast: dict[str, Point] = {}
     slow: dict[str, Point] = {}
@@ -48,8 +48,9 @@ def poll_points(profile: DeviceProfile) -> tuple[list[Point], list[Point]]:
             slow[point.scale_factor] = profile.points[point.scale_factor]
     for guard in profile.guards:
         fast[guard.requires] = profile.points[guard.requires]
-    only_slow = [point for name, point in slow.items() if name not in fast]
-    return list(fast.values()), only_slow
+    for name in _needed_to_command(profile):
+        slow[name] = profile.points[name]
+    return fast, {name: point for name, point in slow.items() if name not in fast}
 
 
 def to_telemetry(
@@ -122,6 +123,22 @@ def _used(profile: DeviceProfile) -> list[tuple[str, bool]]:
         (n, key in FAST_KEYS) for key, wanted in profile.telemetry.items() for n in wanted.points
     ]
     return used + [(name, True) for state in profile.commanded for name in state.points]
+
+
+def _needed_to_command(profile: DeviceProfile) -> set[str]:
+    """Scale factors and reference powers of programs, and registers that are written rarely."""
+    needed: set[str] = set()
+    for program in profile.programs.values():
+        for step in program.steps:
+            for name in (step.point, step.percent_of):
+                if name is None:
+                    continue
+                point = profile.points[name]
+                if point.scale_factor is not None:
+                    needed.add(point.scale_factor)
+                if point.readable and (point.persistence.budgeted or name == step.percent_of):
+                    needed.add(name)
+    return needed
 
 
 def _shown(names: tuple[str, ...]) -> str:

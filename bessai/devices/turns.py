@@ -83,8 +83,9 @@ class Turns:
         try:
             await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled():
+            if waiter.done() and not waiter.cancelled():
                 self.release()  # it was given the turn in the moment it was cancelled
+            waiter.cancel()
             raise
 
     def release(self) -> None:

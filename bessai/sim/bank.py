@@ -1,102 +1,161 @@
-"""The register image of a simulated device, built from its profile."""
+"""The registers of a simulated device: which exist, which may be written, what they hold."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
-from bessai.config.profile import DeviceProfile, Persistence, Point, PointType
+from bessai.config.profile import MAIN, Persistence, Point, PointType, Space, Table
 from bessai.devices.codec import (
     RegisterImage,
+    Registers,
     decode_number,
     encode_number,
+    encode_raw,
     encode_text,
     marker,
     raw_value,
 )
+from bessai.devices.reading import Reading
 from bessai.errors import ConfigError
 
-ILLEGAL_ADDRESS = 2
-ILLEGAL_VALUE = 3
-_BRIDGED_GAP = 64
-"""Undocumented registers between points answer 0, as on the real device (huawei_solar polls)."""
+ILLEGAL_ADDRESS: Final = 2
+ILLEGAL_VALUE: Final = 3
+HOLDING: Final = Space(MAIN, Table.HOLDING)
+_Spans = list[tuple[int, int]]
+
+
+class _Image(RegisterImage):
+    """An image that also reads by address."""
+
+    __slots__ = ()
+
+    def words(self, space: Space, address: int, count: int) -> list[int]:
+        held = self._words[space]
+        return [held.get(at, 0) for at in range(address, address + count)]
 
 
 class RegisterBank:
-    """Words by address, written by point name; a hole between spans does not exist."""
+    """Words by space and address, put by point name.
 
-    def __init__(self, profile: DeviceProfile) -> None:
-        self._points = profile.points
-        self._by_address = {point.address: name for name, point in profile.points.items()}
+    What lies neither in a readable point nor in a bridged gap does not exist for a read.
+
+    Args:
+        points: The register map, with addresses as on the wire.
+        bridged_gap: Widest run of registers between points that reads as 0.
+        fixed: Words of the main unit that belong to no point, by address.
+    """
+
+    def __init__(
+        self,
+        points: Mapping[str, Point],
+        bridged_gap: int = 0,
+        fixed: Mapping[int, int] | None = None,
+    ) -> None:
+        self._points = points
+        self._image = _Image()
         self._shown: dict[str, float] = {}
-        self.spans = _spans(profile)
-        self._words = {
-            address: 0 for start, count in self.spans for address in range(start, start + count)
-        }
+        self.reading: Final = Reading(points, self._image)
+        self._writable = _writable(points)
+        self._markers = _measured_markers(points.values())
+        for point in points.values():
+            self._image.put(point, (0,) * point.count)
+        for address, word in (fixed or {}).items():
+            self._image.store(HOLDING, address, (word,))
+        self.spans: Final = _spans(points.values(), bridged_gap, fixed or {})
 
     def put(self, name: str, value: float) -> None:
-        """Set a point in its own unit, rounded towards zero."""
+        """Set a point in its own unit, rounded towards zero.
+
+        Raises:
+            DeviceError: the point cannot hold the value.
+        """
         if self._shown.get(name) == value:
             return
         point = self._point(name)
+        self._image.put(point, encode_number(point, value, name=name, gain=self.reading.gain(name)))
         self._shown[name] = value
-        self._store(point.address, encode_number(point, value, name=name))
 
     def put_text(self, name: str, text: str) -> None:
         """Set a string point."""
-        point = self._point(name)
-        self._store(point.address, encode_text(point, text))
+        self.put_registers(name, encode_text(self._point(name), text))
+
+    def put_raw(self, name: str, raw: int) -> None:
+        """Set a point to a raw integer."""
+        self.put_registers(name, encode_raw(self._point(name), raw))
 
     def put_marker(self, name: str) -> None:
-        """Set a point to "not available"."""
-        point = self._point(name)
-        self._store(point.address, marker(point) or ())
+        """Set a point to "not available"; one that cannot say so keeps its value."""
+        invalid = marker(self._point(name))
+        if invalid is not None:
+            self.put_registers(name, invalid)
+
+    def put_registers(self, name: str, registers: Registers) -> None:
+        """Set a point to words as they are on the wire."""
+        self._shown.pop(name, None)
+        self._image.put(self._point(name), registers)
+
+    def registers(self, name: str) -> Registers:
+        """The words of a point."""
+        return self.reading.registers(name) or ()
 
     def number(self, name: str) -> float:
-        """A point's value in its own unit; an invalid marker counts as 0."""
-        point = self._point(name)
-        value = decode_number(point, self._registers(point))
+        """A point's value in its own unit; one that is not available counts as 0."""
+        value = self.reading.number(name)
         return 0.0 if value is None else value
 
-    def read(self, address: int, count: int) -> list[int]:
-        """Words of a request that lies inside one span."""
-        return [self._words[address + offset] for offset in range(count)]
+    def read(self, space: Space, address: int, count: int) -> list[int] | None:
+        """Words of a request; None where it touches a register that cannot be read."""
+        spans = self.spans.get(space, [])
+        at = bisect_right(spans, (address, 65536)) - 1
+        if at < 0 or address + count > spans[at][1]:
+            return None
+        return self._image.words(space, address, count)
 
-    def read_garbage(self, address: int, count: int) -> list[int]:
+    def read_garbage(self, space: Space, address: int, count: int) -> list[int] | None:
         """The same words, with every measured number replaced by its invalid marker."""
-        words = self.read(address, count)
-        for point in self._points.values():
-            invalid = marker(point) if point.persistence is Persistence.READ_ONLY else None
-            for offset, word in enumerate(invalid or (), start=point.address - address):
+        words = self.read(space, address, count)
+        if words is None:
+            return None
+        for at, invalid in self._markers.get(space, ()):
+            for offset, word in enumerate(invalid, start=at - address):
                 if 0 <= offset < count:
                     words[offset] = word
         return words
 
-    def requested(self, address: int, words: Sequence[int]) -> dict[str, float] | int:
-        """Values by point name that a write asks for, or the exception code that refuses it.
+    def requested(
+        self, device: str, address: int, words: Sequence[int]
+    ) -> dict[str, Registers] | int:
+        """Registers by point that a write asks for, or the exception code that refuses it.
 
         A write must cover whole, writable points with values that the profile allows.
         """
-        image = RegisterImage(dict(enumerate(words, start=address)))
-        values: dict[str, float] = {}
-        at, end = address, address + len(words)
-        while at < end:
-            name = self._by_address.get(at)
-            if name is None or self._points[name].persistence is Persistence.READ_ONLY:
+        wanted: dict[str, Registers] = {}
+        at = 0
+        while at < len(words):
+            here = self._writable.get((device, address + at))
+            if here is None:
                 return ILLEGAL_ADDRESS
-            point = self._points[name]
-            registers = image.registers(point)
-            value = None if registers is None else _allowed(point, registers)
-            if value is None:
+            fitting = (name for name in here if self._points[name].count <= len(words) - at)
+            name = next(fitting, None)
+            if name is None:
                 return ILLEGAL_VALUE
-            values[name] = value
-            at += point.count
-        return values
+            registers = tuple(words[at : at + self._points[name].count])
+            if not self._allows(name, registers):
+                return ILLEGAL_VALUE
+            wanted[name] = registers
+            at += len(registers)
+        return wanted
 
-    def _store(self, address: int, words: Sequence[int]) -> None:
-        self._words.update(enumerate(words, start=address))
-
-    def _registers(self, point: Point) -> tuple[int, ...]:
-        return tuple(self.read(point.address, point.count))
+    def _allows(self, name: str, registers: Registers) -> bool:
+        point = self._points[name]
+        if point.type is PointType.STRING:
+            return False
+        if point.enum and raw_value(point, registers) not in point.enum:
+            return False
+        return decode_number(point, registers, self.reading.gain(name)) is not None
 
     def _point(self, name: str) -> Point:
         try:
@@ -109,23 +168,54 @@ class RegisterBank:
             ) from None
 
 
-def _allowed(point: Point, registers: tuple[int, ...]) -> float | None:
-    if point.type is PointType.STRING:
-        return None
-    if point.enum and raw_value(point, registers) not in point.enum:
-        return None
-    return decode_number(point, registers)
+def _measured_markers(points: Iterable[Point]) -> dict[Space, list[tuple[int, Registers]]]:
+    """Address and "not available" of every measured value."""
+    found: defaultdict[Space, list[tuple[int, Registers]]] = defaultdict(list)
+    for point in points:
+        invalid = marker(point)
+        if point.persistence is Persistence.READ_ONLY and invalid is not None:
+            found[point.space].append((point.address, invalid))
+    return dict(found)
 
 
-def _spans(profile: DeviceProfile) -> tuple[tuple[int, int], ...]:
-    """``(address, count)`` of the readable ranges, ascending."""
-    ranges = [(point.address, point.address + point.count) for point in profile.points.values()]
-    blocks = (*profile.identification_blocks, *profile.telemetry_blocks)
-    ranges += [(block.address, block.address + block.count) for block in blocks]
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(ranges):
-        if merged and start - merged[-1][1] <= _BRIDGED_GAP:
+def _writable(points: Mapping[str, Point]) -> dict[tuple[str, int], list[str]]:
+    """Names by unit and first address, the longest first where two points share it."""
+    found: defaultdict[tuple[str, int], list[str]] = defaultdict(list)
+    for name, point in sorted(points.items(), key=lambda item: -item[1].count):
+        if point.persistence is not Persistence.READ_ONLY:
+            found[point.device, point.address].append(name)
+    return dict(found)
+
+
+def _spans(
+    points: Iterable[Point], bridged_gap: int, fixed: Mapping[int, int]
+) -> dict[Space, _Spans]:
+    """``(first, end)`` of the readable ranges by space, ascending and apart."""
+    ranges: defaultdict[Space, _Spans] = defaultdict(list)
+    closed: defaultdict[Space, list[int]] = defaultdict(list)
+    for point in points:
+        if point.readable:
+            ranges[point.space].append((point.address, point.end))
+        else:
+            closed[point.space].append(point.address)
+    ranges[HOLDING] += [(address, address + 1) for address in fixed]
+    return {
+        space: _merged(sorted(found), bridged_gap, sorted(closed[space]))
+        for space, found in ranges.items()
+    }
+
+
+def _merged(ranges: _Spans, bridged_gap: int, closed: Sequence[int]) -> _Spans:
+    """Join ranges over gaps, but over no register that can only be written."""
+    merged: _Spans = []
+    for first, end in ranges:
+        if merged and _bridges(merged[-1][1], first, bridged_gap, closed):
             merged[-1] = (merged[-1][0], max(merged[-1][1], end))
         else:
-            merged.append((start, end))
-    return tuple((start, end - start) for start, end in merged)
+            merged.append((first, end))
+    return merged
+
+
+def _bridges(end: int, first: int, bridged_gap: int, closed: Sequence[int]) -> bool:
+    between = bisect_left(closed, first) - bisect_left(closed, end)
+    return first <= end or (first - end <= bridged_gap and between == 0)

@@ -31,13 +31,15 @@ PROFILE: Data = {
         "temperature_max_c": 55,
     },
     "connection": {},
-    "identification": {
-        "model_point": "model",
-        "serial_point": "model",
-        "firmware_point": "model",
-        "model_prefixes": ["SMALL"],
+    "identification": {"model": ["model"], "serial": "model", "expect": ["SMALL"]},
+    "dead_man": {"period_s": 60, "restarted_by": ["command"], "on_expiry": {"command": 0}},
+    "maturity": {
+        "reading": "none",
+        "control": "none",
+        "dead_man": "none",
+        "persistence": "none",
+        "notes": "made for tests",
     },
-    "dead_man": {"period_s": 60},
     "points": {
         "model": {"address": 100, "type": "string", "count": 10},
         "soc": {"address": 200, "type": "u16", "gain": 10, "unit": "%"},
@@ -45,15 +47,14 @@ PROFILE: Data = {
         "command": {"address": 300, "type": "u16", "persistence": "command"},
         "forced_power": {"address": 301, "type": "u16", "unit": "W", "persistence": "command"},
     },
-    "identification_blocks": [{"address": 100, "count": 10}],
-    "telemetry_blocks": [{"address": 200, "count": 4}, {"address": 300, "count": 2}],
-    "telemetry": {
-        "soc_pct": "soc",
-        "forced_command": "command",
-        "forced_charge_kw": "forced_power",
-        "forced_discharge_kw": "forced_power",
+    "telemetry": {"soc_pct": "soc"},
+    "commanded": [{"when": {"command": 1}, "point": "forced_power"}],
+    "programs": {
+        "charge": {"steps": [{"point": "command", "value": 1}]},
+        "discharge": {"steps": [{"point": "command", "value": 1}]},
+        "hold": {"steps": [{"point": "command", "value": 1}]},
+        "release": {"steps": [{"point": "command", "value": 0}]},
     },
-    "programs": {name: {"steps": STEP} for name in ("charge", "discharge", "hold", "release")},
 }
 FLEET: Data = {
     "id": "north",

@@ -107,7 +107,7 @@ def test_a_mistake_is_one_line_with_field_value_and_fix(
         ({("sites", 0, "id"): "Has Space"}, ["sites[0].id", "got 'Has Space'"]),
         ({("sites", 0, "cycle_s"): 0.1}, ["sites[0].cycle_s", "0.2", "got 0.1"]),
         ({("sites", 0, "max_age_s"): 11}, ["sites[0].max_age_s", "10", "got 11"]),
-        ({("sites", 0, "unit_id"): 300}, ["sites[0].unit_id", "247", "got 300"]),
+        ({("sites", 0, "unit_id"): 300}, ["sites[0].unit_id", "255", "got 300"]),
         ({("sites", 0, "host"): ""}, ["sites[0].host", "got ''"]),
         ({(*BATTERY, "max_charge_kw"): "lots"}, ["max_charge_kw", "number", "got 'lots'"]),
         ({(*BATTERY, "max_charge_kw"): 0}, ["max_charge_kw", "greater than 0", "got 0"]),
@@ -206,7 +206,7 @@ def test_a_file_that_is_not_utf8_cannot_be_read(folder: Folder) -> None:
 def test_a_broken_profile_is_named_by_its_file(folder: Folder) -> None:
     folder.write_profile("broken", {("telemetry", "soc_pct"): "nothing"})
     text = mistake(folder, {("sites", 0, "profile"): "broken"})
-    assert text.startswith("broken.yaml: point 'nothing' is used but not defined")
+    assert text.startswith("broken.yaml: telemetry.soc_pct uses point 'nothing', which is not defined")
 
 
 def test_a_device_without_dead_man_must_be_accepted_by_name(folder: Folder) -> None:

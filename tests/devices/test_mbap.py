@@ -326,6 +326,26 @@ async def test_a_hook_can_stay_silent_on_an_open_connection(bank: Bank) -> None:
         await client.close()
 
 
+async def test_a_late_answer_to_a_dropped_client_reaches_neither_hook_nor_wire(bank: Bank) -> None:
+    sent: list[Exchange] = []
+
+    async def record(exchange: Exchange) -> Sequence[bytes]:
+        sent.append(exchange)
+        return (exchange.frame(),)
+
+    async with serving(ModbusServer(bank, frames=record)) as server:
+        bank.gate.clear()
+        client = await dial(server)
+        client.writer.write(frame(1, 1, READ_ONE))
+        await bank.waiting.wait()
+        server.drop_clients()
+        assert await client.ended()
+        bank.gate.set()
+        await client.close()
+        await until(lambda: len(asyncio.all_tasks()) == 1)
+    assert sent == []
+
+
 async def test_a_hook_with_a_bug_closes_the_connection_and_says_why(
     bank: Bank, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -354,6 +374,21 @@ async def test_stop_ends_waiting_handlers_and_connections_and_is_safe_twice(bank
             await dial(server)
         for one in (client, idle):
             await one.close()
+
+
+@pytest.mark.parametrize("loop_turns", range(7))
+async def test_a_connection_that_comes_in_while_the_server_stops_is_closed(
+    bank: Bank, loop_turns: int
+) -> None:
+    async with serving(ModbusServer(bank)) as server:
+        with socket.create_connection((HOST, server.port)) as late:
+            for _ in range(loop_turns):
+                await asyncio.sleep(0)
+            await server.stop()
+            await until(lambda: len(asyncio.all_tasks()) == 1)
+            late.settimeout(10)
+            with contextlib.suppress(ConnectionResetError):
+                assert late.recv(1) == b""
 
 
 async def test_a_handler_may_stop_its_own_server() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -98,3 +99,25 @@ async def test_stop_does_not_wait_for_a_tls_client_that_says_no_goodbye(
         async with asyncio.timeout(10):
             await server.stop()
         client.writer.transport.abort()
+
+
+async def test_connections_that_are_cancelled_do_not_wait_for_their_clients(
+    bank: Bank, certificate: Path
+) -> None:
+    """What the end of ``asyncio.run`` does to a server that nobody stopped."""
+    trusting = ssl.create_default_context(cafile=certificate)
+
+    def ask(port: int) -> ssl.SSLSocket:
+        client = trusting.wrap_socket(socket.create_connection((HOST, port)), server_hostname=HOST)
+        client.sendall(frame(1, 1, READ_ONE))
+        assert client.recv(64) == frame(1, 1, b"\x03\x02\x00\x00")
+        return client
+
+    async with serving(ModbusServer(bank, ssl_context=server_tls(certificate))) as server:
+        client = await asyncio.to_thread(ask, server.port)
+        (connection,) = asyncio.all_tasks() - {asyncio.current_task()}
+        connection.cancel()
+        # Without our abort TLS waits half a minute for the client's goodbye.
+        await asyncio.wait([connection], timeout=15)
+        assert connection.cancelled()
+        client.close()

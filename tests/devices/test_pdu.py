@@ -215,6 +215,13 @@ def test_the_device_list_of_huawei_begins_at_the_object_that_was_asked_for() -> 
     )
 
 
+def test_a_full_frame_is_filled_to_the_last_byte_and_not_beyond() -> None:
+    assert len(identify(1, 0, {0: bytes(121), 1: bytes(121)})) == MAX_PDU_BYTES
+    split = identify(1, 0, {0: bytes(121), 1: bytes(122)})
+    assert split[:7] == b"\x2b\x0e\x01\x81\xff\x01\x01"
+    assert len(split) == 7 + 2 + 121
+
+
 def test_one_object_comes_alone() -> None:
     assert identify(4, 1, BASIC) == b"\x2b\x0e\x04\x81\x00\x00\x01" + b"\1\x07Product"
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from bessai.config import load_profile
+from bessai.config.profile import MAIN, Space, Table
 from bessai.devices.codec import RegisterImage
 from bessai.devices.telemetry import to_telemetry
 from bessai.model import SiteId, Telemetry
@@ -15,7 +16,8 @@ from bessai.units import MonotonicS
 
 def telemetry_of(words: Mapping[int, int]) -> Telemetry:
     profile = load_profile("huawei_sun2000")
-    return to_telemetry(SiteId("north"), MonotonicS(5.0), profile, RegisterImage(words))
+    image = RegisterImage({Space(MAIN, Table.HOLDING): words})
+    return to_telemetry(SiteId("north"), MonotonicS(5.0), profile, image)
 
 
 def test_nothing_read_means_nothing_known() -> None:
@@ -24,8 +26,7 @@ def test_nothing_read_means_nothing_known() -> None:
     assert telemetry.battery_status is telemetry.inverter_status is None
     assert telemetry.alarms == ()
     mapped = load_profile("huawei_sun2000").telemetry.values()
-    unread = set(mapped) - {"forced_charge_power", "forced_discharge_power"}
-    assert set(telemetry.missing) == unread
+    assert set(telemetry.missing) == {" + ".join(value.points) for value in mapped}
 
 
 def test_exported_counter_that_runs_backwards_has_no_sign() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from bessai.config.base import ConfigModel
 
@@ -56,6 +58,13 @@ class Value(ConfigModel):
     def _short_form(cls, data: object) -> object:
         """A bare name is ``any_of`` with one point."""
         return {"any_of": [data]} if isinstance(data, str) else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """The schema of both forms, for editors."""
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
 
     @model_validator(mode="after")
     def _check(self) -> Self:

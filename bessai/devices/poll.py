@@ -1,0 +1,96 @@
+"""Reads what a cycle needs with few requests, and learns which registers a device lacks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Protocol
+
+from bessai.config.profile import DeviceProfile, Point, Space
+from bessai.devices.codec import RegisterImage, Registers
+from bessai.devices.plan import Block, ReadRules, ReadSchedule
+from bessai.devices.reading import Reading
+from bessai.devices.telemetry import poll_points
+from bessai.errors import IllegalAddress
+from bessai.units import MonotonicS
+
+log = logging.getLogger(__name__)
+
+
+class ReadLink(Protocol):
+    """The part of a connection that polling needs."""
+
+    async def read(self, space: Space, address: int, count: int) -> Registers:
+        """Read registers."""
+        ...
+
+
+class Poller:
+    """Keeps the register image of one connection as fresh as the profile asks.
+
+    Attributes:
+        image: What was read and written on this connection; slow values are at most
+            ``slow_s`` old, registers that may not be read now are not in it.
+        requests: Read requests sent so far.
+    """
+
+    def __init__(self, link: ReadLink, profile: DeviceProfile) -> None:
+        self._link = link
+        self._guards = profile.guards
+        fast, slow = poll_points(profile)
+        self._schedule = ReadSchedule(fast, slow, ReadRules.of(profile))
+        self.image = RegisterImage()
+        self._reading = Reading(profile.points, self.image)
+        self.requests = 0
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Points that the device refuses."""
+        return self._schedule.missing
+
+    async def read(self, now: MonotonicS) -> None:
+        """Read every block that is due at ``now``.
+
+        Raises:
+            DeviceError: a block failed; what was read before it is kept.
+        """
+        await self._read_all(list(self._schedule.due(now)), now)
+
+    async def read_points(self, points: Mapping[str, Point], now: MonotonicS) -> None:
+        """Read these points, whatever their age.
+
+        Raises:
+            DeviceError: a block failed.
+        """
+        await self._read_all(list(self._schedule.cover(points, now)), now)
+
+    async def _read_all(self, pending: list[Block], now: MonotonicS) -> None:
+        while pending:
+            block = pending.pop(0)
+            if self._schedule.allows(block, now):
+                pending[:0] = await self._read_block(block, now)
+
+    async def _read_block(self, block: Block, now: MonotonicS) -> tuple[Block, ...]:
+        """Read one block; where the device lacks a part of it, what to read in its place."""
+        self.requests += 1
+        try:
+            registers = await self._link.read(block.space, block.address, block.count)
+        except IllegalAddress:
+            known = len(self.missing)
+            parts = self._schedule.split(block)
+            for name in self.missing[known:]:
+                log.warning("device lacks a point", extra={"point": name})
+            return parts
+        self.image.store(block.space, block.address, registers)
+        self._schedule.note_read(block, now)
+        self._note_guards(block, now)
+        return ()
+
+    def _note_guards(self, block: Block, now: MonotonicS) -> None:
+        for guard in self._guards:
+            if guard.requires not in block.points:
+                continue
+            raw = self._reading.raw(guard.requires)
+            self._schedule.note_guard(guard.requires, raw, now)
+            if raw != guard.equals:
+                self.image.forget(Space(guard.device, guard.table), guard.first, guard.last)

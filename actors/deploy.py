@@ -17,7 +17,7 @@ from actors.fleet import FleetSpec
 from actors.local.progress import Progress
 from actors.names import FLEET_ACTOR, SUPERVISOR_ACTOR, site_actor
 from actors.ray_api import Actor, exists, find_actor
-from actors.supervisor import Desired, start_fleet, start_site, start_supervisor
+from actors.supervisor import FLEET_STOP_S, Desired, start_fleet, start_site, start_supervisor
 from bessai.build import SiteSpec
 from bessai.config import ApiConfig, FleetConfig, load_yaml
 from bessai.errors import BessaiError, ConfigError
@@ -48,7 +48,8 @@ def deploy(
     """
     _refuse_another_fleet(fleet)
     fleet_spec = FleetSpec(fleet, clock, store_url, dashboard_url)
-    desired = Desired(fleet_spec, tuple(SiteSpec(site, clock) for site in fleet.sites))
+    simulated = fleet.simulation is not None
+    desired = Desired(fleet_spec, tuple(SiteSpec(site, clock, simulated) for site in fleet.sites))
     sites = {spec.site.id: start_site(spec) for spec in desired.sites}
     brain = start_fleet(fleet_spec)
     start_supervisor(desired)
@@ -146,7 +147,7 @@ def undeploy(fleet: FleetConfig) -> bool:
     Returns:
         Whether the sites were asked to give their inverters back.
     """
-    released = release_sites(timeout_s=15.0)
+    released = release_sites(timeout_s=fleet.stop_deadline_s + FLEET_STOP_S)
     config = ServeDeploySchema.model_validate(load_yaml(serve_config("local")))
     for name in our_applications(config):
         serve.delete(name)

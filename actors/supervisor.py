@@ -16,7 +16,7 @@ from actors.site import SiteActor
 from bessai.build import SiteSpec
 
 CHECK_PERIOD_S: Final = 2.0
-STOP_SITES_S: Final = 8.0
+FLEET_STOP_S: Final = 8.0
 log = logging.getLogger(__name__)
 
 
@@ -62,15 +62,18 @@ class Supervisor:
     async def stop(self) -> int:
         """Stop all sites, releasing their inverters, then the fleet; returns how many answered."""
         self._stopped = True
-        stops = [self._stop(site_actor(spec.site.id)) for spec in self._desired.sites]
+        stops = [
+            self._stop(site_actor(spec.site.id), spec.site.stop_deadline_s)
+            for spec in self._desired.sites
+        ]
         answered = sum(await asyncio.gather(*stops))
-        await self._stop(FLEET_ACTOR)
+        await self._stop(FLEET_ACTOR, FLEET_STOP_S)
         return answered
 
-    async def _stop(self, name: str) -> bool:
+    async def _stop(self, name: str, deadline_s: float) -> bool:
         try:
             handle = await asyncio.to_thread(find_actor, name)
-            async with asyncio.timeout(STOP_SITES_S):
+            async with asyncio.timeout(deadline_s):
                 await handle.ask("stop")
         except (RayError, ValueError, TimeoutError) as error:
             log.warning("actor did not stop", extra={"actor": name, "cause": type(error).__name__})

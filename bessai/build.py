@@ -4,19 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bessai.config import SiteConfig, load_profile
+from bessai.config import DeviceProfile, SiteConfig, load_profile
+from bessai.config.paths import state_folder
+from bessai.config.site import LoginConfig, TlsConfig
 from bessai.control import Clocks, SiteLoop
 from bessai.devices import ModbusInverter
+from bessai.devices.budget import Budget
+from bessai.devices.logins import Credentials
+from bessai.devices.tls import TlsSettings
+from bessai.errors import ConfigError
 from bessai.model import MarketClock
 from bessai.ports import Uplink
 
 
 @dataclass(frozen=True, slots=True)
 class SiteSpec:
-    """All a process needs to run a site."""
+    """All a process needs to run a site.
+
+    Attributes:
+        simulated: Its inverter is a simulated one, whose memory does not wear out.
+    """
 
     site: SiteConfig
     clock: MarketClock
+    simulated: bool = False
 
     @property
     def address(self) -> str:
@@ -31,16 +42,20 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
     """Wire a site's loop to its inverter; opens nothing yet.
 
     Raises:
-        ConfigError: the profile is unknown or wrong.
+        ConfigError: the profile is unknown or wrong, or a file it needs cannot be used.
     """
     site, profile, clocks = spec.site, load_profile(spec.site.profile), Clocks()
+    connection = profile.connection
     device = ModbusInverter(
         site.site_id,
         site.host,
-        site.port or profile.connection.default_port,
-        profile.connection.default_unit_id if site.unit_id is None else site.unit_id,
+        site.port or connection.default_port,
+        connection.default_unit_id if site.unit_id is None else site.unit_id,
         profile,
         now=clocks.now,
+        tls=None if site.tls is None else _tls(site.tls),
+        credentials=None if site.login is None else _credentials(site.login),
+        budget=_budget(spec, profile, clocks),
     )
     return SiteLoop(
         site,
@@ -49,6 +64,37 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
         spec.clock,
         dead_man_s=None if profile.dead_man is None else float(profile.dead_man.period_s),
         effect_s=profile.effect.within_s,
-        connection=profile.connection,
+        limits=site.limits(profile),
+        connection=connection,
         clocks=clocks,
     )
+
+
+def _tls(config: TlsConfig) -> TlsSettings:
+    return TlsSettings(config.ca_file, config.certificate_file, config.key_file, config.server_name)
+
+
+def _credentials(config: LoginConfig) -> Credentials:
+    path = config.password_file
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(
+            f"cannot be read ({reason})", field="login.password_file", value=str(path)
+        ) from None
+    if not lines or not lines[0]:
+        raise ConfigError("is empty", field="login.password_file", value=str(path))
+    return Credentials(config.user, lines[0])
+
+
+def _budget(spec: SiteSpec, profile: DeviceProfile, clocks: Clocks) -> Budget:
+    """The count of writes that wear memory out, kept over restarts where there are any."""
+    steps = (step for program in profile.programs.values() for step in program.steps)
+    wears = any(profile.points[step.point].persistence.budgeted for step in steps)
+    path = None
+    if wears and not spec.simulated:
+        folder = state_folder() / "write-budget"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path = folder / f"{spec.site.id}.json"
+    return Budget(profile.write_budget, now=clocks.now, path=path)

@@ -121,13 +121,16 @@ def placed(group: RawGroup, offset: int = 0, prefix: str = "") -> Iterator[Place
         yield Placed(prefix + raw["name"], offset, raw)
         offset += raw["size"]
     for inner in group.get("groups", []):
-        repeats = REPEATED if "count" in inner else 1
-        for number in range(1, repeats + 1):
-            name = f"{number}." if "count" in inner else f"{inner['name']}."
-            for point in placed(inner, offset, prefix + name):
-                yield point
-                end = point.offset + point.raw["size"]
-            offset = end
+        names = (
+            [f"{n}." for n in range(1, REPEATED + 1)] if "count" in inner else [inner["name"] + "."]
+        )
+        for name in names:
+            yield from placed(inner, offset, prefix + name)
+            offset += _size(inner)
+
+
+def _size(group: RawGroup) -> int:
+    return sum(raw["size"] for raw in group["points"]) + sum(map(_size, group.get("groups", [])))
 
 
 def model_yaml(model: int, group: RawGroup) -> str:
@@ -166,7 +169,9 @@ def _point_lines(point: Placed) -> list[str]:
     label = " ".join(raw.get("label", "").split())
     if label and label != raw["name"]:
         fields.append(f"title: {_text(label)}")
-    return [*_wrapped(f"  {_text(point.name)}: {{{', '.join(fields)}", raw.get("symbols", []), kind)]
+    return [
+        *_wrapped(f"  {_text(point.name)}: {{{', '.join(fields)}", raw.get("symbols", []), kind)
+    ]
 
 
 def _wrapped(start: str, symbols: list[Symbol], kind: str) -> Iterator[str]:

@@ -10,14 +10,17 @@ from actors.local.plan import RunPlan
 from actors.local.reap import named_process
 from actors.local.rundir import RunDir
 
-DEADLINE_S = 12.0
+SPARE_S = 4.0
+"""For starting the process that asks."""
+
 NEEDED = ("raylet", "gcs_server")
 
 
 def release_inverters(run: RunDir, plan: RunPlan) -> bool:
     """Ask the sites to let go, in a process of its own; False where nobody could be asked.
 
-    Takes at most 12 s. Without Ray's head no site can be found, so nobody waits for it.
+    Takes at most 12 s, or 32 s where a device without a dead-man must let go. Without Ray's head
+    no site can be found, so nobody waits for it.
     """
     if not all(named_process(run.marker, name) for name in NEEDED):
         return False
@@ -31,7 +34,7 @@ def release_inverters(run: RunDir, plan: RunPlan) -> bool:
             cwd=run.root,
         )
     try:
-        return releaser.wait(DEADLINE_S) == 0
+        return releaser.wait(SPARE_S + plan.fleet.stop_deadline_s) == 0
     except subprocess.TimeoutExpired:
         releaser.kill()
         releaser.wait()

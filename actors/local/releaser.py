@@ -10,13 +10,12 @@ from actors.local.driver import connect
 from actors.local.plan import RunPlan
 from actors.local.rundir import RunDir
 
-ANSWER_S = 6.0
-
 
 def main() -> int:
     """``python -m actors.local.releaser RUN_FOLDER``; 1 where the sites could not be asked."""
-    connect(RunPlan.load(RunDir(Path(sys.argv[1])).plan))
-    return 0 if release_sites(ANSWER_S) else 1
+    plan = RunPlan.load(RunDir(Path(sys.argv[1])).plan)
+    connect(plan)
+    return 0 if release_sites(plan.fleet.stop_deadline_s) else 1
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from rich.console import Console
 from bessai import __version__
 from bessai.cli.demo_fleet import DEFAULT_START, MAX_SITES
 from bessai.cli.durations import parse_duration_s, parse_moment
+from bessai.cli.sim import sim_app
 from bessai.errors import BessaiError, ConfigError
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(sim_app, name="sim")
 console = Console()
 FleetOption = Annotated[str | None, typer.Option("--fleet", help="Which fleet, by its id.")]
 UrlOption = Annotated[str | None, typer.Option("--url", help="Address of the API, if elsewhere.")]
@@ -159,7 +161,7 @@ def check(
 def fault(
     site_id: Annotated[str, typer.Argument(metavar="SITE", help="A simulated site.")],
     kind: Annotated[
-        str, typer.Argument(help="dead, hang, busy, garbage, meter_offline; none heals.")
+        str, typer.Argument(help="e.g. dead, hang, busy, garbage or delay:2; none heals.")
     ],
     fleet: FleetOption = None,
 ) -> None:

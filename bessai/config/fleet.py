@@ -69,6 +69,11 @@ class FleetConfig(ConfigModel):
     simulation: SimulationConfig | None = None
     sites: tuple[SiteConfig, ...] = Field(min_length=1)
 
+    @property
+    def stop_deadline_s(self) -> float:
+        """Real seconds all sites may take to give their inverters back; they do it at once."""
+        return max(site.stop_deadline_s for site in self.sites)
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         seen: dict[str, int] = {}

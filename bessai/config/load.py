@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from bessai.config.fleet import FleetConfig
 from bessai.config.profile import DeviceProfile
+from bessai.config.site import SiteConfig
 from bessai.config.sunspec import with_sunspec_models
 from bessai.config.yaml_file import load_yaml
 from bessai.errors import ConfigError
@@ -41,19 +42,31 @@ def load_fleet(path: Path) -> FleetConfig:
     Raises:
         ConfigError: one line about the first mistake.
     """
-    fleet = _with_absolute_path(parse(FleetConfig, load_yaml(path), path.name), path.parent)
+    fleet = _with_absolute_paths(parse(FleetConfig, load_yaml(path), path.name), path.parent)
     resolve_profiles(fleet)
     return fleet
 
 
-def _with_absolute_path(fleet: FleetConfig, folder: Path) -> FleetConfig:
-    """The fleet with ``market.path`` as its other processes, which run elsewhere, find it."""
-    if fleet.market.path is None:
-        return fleet
-    found = str((folder / fleet.market.path).resolve())
-    return fleet.model_copy(
-        update={"market": fleet.market.model_copy(update={"path": found})},
-    )
+def _with_absolute_paths(fleet: FleetConfig, folder: Path) -> FleetConfig:
+    """The fleet with its file names as its other processes, which run elsewhere, find them."""
+    update: dict[str, object] = {
+        "sites": tuple(_site_with_absolute_paths(site, folder.resolve()) for site in fleet.sites)
+    }
+    if fleet.market.path is not None:
+        found = str((folder / fleet.market.path).resolve())
+        update["market"] = fleet.market.model_copy(update={"path": found})
+    return fleet.model_copy(update=update)
+
+
+def _site_with_absolute_paths(site: SiteConfig, folder: Path) -> SiteConfig:
+    update = {
+        name: section.model_copy(
+            update={field: folder / value for field, value in section if isinstance(value, Path)}
+        )
+        for name, section in (("tls", site.tls), ("login", site.login))
+        if section is not None
+    }
+    return site.model_copy(update=update) if update else site
 
 
 def resolve_profiles(fleet: FleetConfig) -> dict[str, DeviceProfile]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from pathlib import Path
+from typing import Final, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -11,6 +12,11 @@ from bessai.config.base import ConfigModel
 from bessai.config.profile import DeviceProfile
 from bessai.errors import ConfigError
 from bessai.model import SiteId, SiteLimits
+
+STOP_S: Final = 8.0
+STOP_WITHOUT_DEAD_MAN_S: Final = 28.0
+Dispensable = Literal["temperature_c", "battery_status", "inverter_status"]
+"""Telemetry that some families do not offer; a site must accept its absence by name."""
 
 SITE_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
@@ -45,6 +51,25 @@ class BatteryConfig(ConfigModel):
         return self
 
 
+class TlsConfig(ConfigModel):
+    """Modbus/TCP Security: PEM files; relative paths count from the fleet file's folder.
+
+    ``server_name`` is the name in the device's certificate, where it is not ``host``.
+    """
+
+    ca_file: Path
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    server_name: str | None = None
+
+
+class LoginConfig(ConfigModel):
+    """For devices that want a login before a write; the password is the file's first line."""
+
+    user: str = "installer"
+    password_file: Path
+
+
 class SiteConfig(ConfigModel):
     """One site: where its inverter is and what its battery may do.
 
@@ -64,6 +89,9 @@ class SiteConfig(ConfigModel):
     cycle_s: float = Field(default=1.0, ge=0.2, le=5.0)
     max_age_s: float = Field(default=10.0, gt=0, le=10.0)
     accept_no_dead_man: bool = False
+    accept_missing: tuple[Dispensable, ...] = ()
+    tls: TlsConfig | None = None
+    login: LoginConfig | None = None
     ray_resource: str | None = None
 
     @property
@@ -71,8 +99,17 @@ class SiteConfig(ConfigModel):
         """The id as its own type."""
         return SiteId(self.id)
 
-    def limits(self) -> SiteLimits:
-        """The limits as the safety core wants them."""
+    @property
+    def stop_deadline_s(self) -> float:
+        """Real seconds the site may take to give its inverter back.
+
+        A device that would keep its command for ever is asked longer to let go.
+        """
+        return STOP_WITHOUT_DEAD_MAN_S if self.accept_no_dead_man else STOP_S
+
+    def limits(self, profile: DeviceProfile | None = None) -> SiteLimits:
+        """The limits as the safety core wants them, with the ready states of ``profile``."""
+        ready = None if profile is None else profile.ready
         battery = self.battery
         peak_kw = max(battery.max_charge_kw, battery.max_discharge_kw)
         return SiteLimits(
@@ -88,6 +125,9 @@ class SiteConfig(ConfigModel):
             round_trip_efficiency_pct=battery.round_trip_efficiency_pct,
             ramp_kw_per_s=peak_kw if self.ramp_kw_per_s is None else self.ramp_kw_per_s,
             max_age_s=self.max_age_s,
+            battery_ready=None if ready is None else frozenset(ready.battery_status),
+            inverter_ready=None if ready is None else frozenset(ready.inverter_status),
+            not_offered=frozenset(self.accept_missing),
         )
 
     def check_against(self, profile: DeviceProfile, field: str) -> None:
@@ -115,6 +155,18 @@ class SiteConfig(ConfigModel):
                 value=repr(self.profile),
                 fix="see docs/reference/devices.md for families that can be controlled",
             )
+        if self.login is not None and profile.connection.login is None:
+            raise ConfigError(
+                f"profile {profile.name} knows no login", field=f"{field}.login", fix="remove it"
+            )
+        for name in get_args(Dispensable):
+            if name not in profile.telemetry and name not in self.accept_missing:
+                raise ConfigError(
+                    f"profile {profile.name} cannot tell {name}",
+                    field=f"{field}.accept_missing",
+                    value=str(list(self.accept_missing)),
+                    fix=f"add {name} to accept that this check is left to the device itself",
+                )
         if profile.dead_man is None and not self.accept_no_dead_man:
             raise ConfigError(
                 f"profile {profile.name} has no dead-man timer on the device",

@@ -39,8 +39,6 @@ class Contact:
         clocks: Clocks,
         tally: Tally,
         journal: Journal,
-        *,
-        dead_man_s: float | None = None,
     ) -> None:
         self._device = device
         self._address = address
@@ -48,7 +46,6 @@ class Contact:
         self._clocks = clocks
         self._tally = tally
         self._journal = journal
-        self._dead_man_s = dead_man_s
         self._failing_since: MonotonicS | None = None
         self.link = Link()
         self.read_error: str | None = None
@@ -105,14 +102,15 @@ class Contact:
         except DeviceError as error:
             return Rejected(str(error))
 
-    async def release(self) -> None:
+    async def release(self, *, insist: bool = False) -> None:
         """Give the device back to its own mode, several times if need be, and close.
 
         A device whose own timer ends the command is tried :data:`RELEASE_ATTEMPTS` times on the
-        connection there is; one without is reconnected and tried until the release reads back,
-        for at most :data:`NO_DEAD_MAN_RELEASE_S`: nobody else would end the command.
+        connection there is. For one without, ``insist``: it is connected again and tried until
+        the release reads back, for at most :data:`NO_DEAD_MAN_RELEASE_S`, because nobody else
+        would end the command.
         """
-        if self._dead_man_s is None and self.link.established:
+        if insist and self.link.established:
             await self._release_for_sure()
         else:
             for _ in range(RELEASE_ATTEMPTS if self.link.connected else 0):

@@ -27,7 +27,7 @@ from bessai.control.step import (
     settle,
 )
 from bessai.control.uplink import FAREWELL_TIMEOUT_S, Reporter
-from bessai.model import MarketClock, SiteSnapshot, SiteState, Telemetry
+from bessai.model import MarketClock, SiteLimits, SiteSnapshot, SiteState, Telemetry
 from bessai.model.outcome import Applied, PartiallyApplied, Rejected
 from bessai.ports import SiteDevice, Uplink
 from bessai.units import MonotonicS
@@ -51,6 +51,7 @@ class SiteLoop:
         clock: Market time.
         dead_man_s: The device's own timer in real seconds, or None where it has none.
         effect_s: Real seconds in which the device's power follows a command.
+        limits: What safety allows at most; left out, what the site file says alone.
         connection: How the device family likes to be connected; of the profile.
         clocks: Control and wall time.
     """
@@ -64,12 +65,15 @@ class SiteLoop:
         *,
         dead_man_s: float | None,
         effect_s: float = EFFECT_S,
+        limits: SiteLimits | None = None,
         connection: Connection | None = None,
         clocks: Clocks | None = None,
     ) -> None:
         family = connection or Connection()
         self._site = site
-        self._rules = SiteRules(site.limits(), site.cycle_s, clock.speed, dead_man_s, effect_s)
+        self._rules = SiteRules(
+            limits or site.limits(), site.cycle_s, clock.speed, dead_man_s, effect_s
+        )
         self._clock = clock
         self._clocks = clocks or Clocks()
         self._tally = Tally()
@@ -77,7 +81,13 @@ class SiteLoop:
         address = f"{site.host}:{site.port or family.default_port}"
         backoff = Backoff(family.reconnect_min_s, family.reconnect_max_s)
         self._contact = Contact(
-            device, address, backoff, self._clocks, self._tally, self._journal, dead_man_s=dead_man_s
+            device,
+            address,
+            backoff,
+            self._clocks,
+            self._tally,
+            self._journal,
+            dead_man_s=dead_man_s,
         )
         self._reporter = Reporter(
             site.site_id, uplink, self.snapshot, self._clocks.now, self._journal
@@ -125,7 +135,7 @@ class SiteLoop:
         except TimeoutError:
             self._journal.event("cycle still busy at stop")
             await self._end_cycle()
-        await self._contact.release()
+        await self._contact.release(insist=self._rules.dead_man_s is None)
         self._control = ControlState()
         self._record = Record(state=SiteState.STOPPED)
         await self._reporter.report(FAREWELL_TIMEOUT_S)

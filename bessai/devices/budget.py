@@ -65,7 +65,7 @@ class Budget:
     @property
     def over(self) -> tuple[str, ...]:
         """Registers written more often than the budget allows, by commands to rest."""
-        names = (name for name in self._writes if name != _EVERY)
+        names = [name for name in self._writes if name != _EVERY]
         return tuple(sorted(name for name in names if self.spent(name) > self._limits.per_day))
 
     def spent(self, name: str) -> int:
@@ -114,7 +114,7 @@ class Budget:
 
     def _free_in_s(self, name: str) -> int:
         """Seconds until enough writes are a day old."""
-        writes = sorted((*self._writes.get(name, ()), *self._writes.get(_EVERY, ())))
+        writes: list[int] = sorted((*self._writes.get(name, ()), *self._writes.get(_EVERY, ())))
         return writes[len(writes) - self._limits.per_day] + DAY_S - self._second()
 
     def _second(self) -> int:
@@ -136,7 +136,7 @@ class Budget:
         except FileNotFoundError:
             return {}
         except (OSError, UnicodeDecodeError, ValidationError) as error:
-            log.error(
+            log.warning(
                 "write budget counts as spent for 24 h: the file cannot be read; delete it to "
                 "begin a new count",
                 extra={"path": str(path), "error": _short(error)},
@@ -153,7 +153,7 @@ class Budget:
             draft.replace(path)
         except OSError as error:
             if not self._save_fails:
-                log.error(
+                log.warning(
                     "write budget is not saved: a restart will forget these writes",
                     extra={"path": str(path), "error": str(error)},
                 )

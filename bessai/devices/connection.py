@@ -1,201 +1,265 @@
-"""The one Modbus TCP connection of a device; pymodbus errors become ours here and nowhere else."""
+"""The one connection of a device: who may send next, when, and what its refusals mean."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
-from pymodbus.pdu import ModbusPDU
-
-from bessai.config.profile import Connection
+from bessai.config.profile import MAIN, Connection, Point, Space, Table
 from bessai.devices.codec import Registers
-from bessai.errors import DeviceBusy, DeviceError, DeviceTimeout, RegisterRejected
+from bessai.devices.logins import Credentials
+from bessai.devices.session import Session
+from bessai.devices.tls import TlsSettings, client_context
+from bessai.devices.turns import Turns, Urgency
+from bessai.devices.wire import Endpoint, Wire
+from bessai.errors import (
+    DeviceBusy,
+    DeviceError,
+    DeviceTimeout,
+    IllegalAddress,
+    RegisterRejected,
+)
 
-# pymodbus logs every failed connect; our errors carry the same, once, to who can act on it.
-logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
-
-_BUSY = 6
-_EXCEPTIONS = {
+_Answer = TypeVar("_Answer")
+READ_TRIES: Final = 3
+"""How often a read is sent while the device says it is busy; a write is sent once."""
+_READ_FUNCTIONS: Final = {Table.HOLDING: 0x03, Table.INPUT: 0x04}
+_ILLEGAL_ADDRESS: Final = 2
+_EXCEPTIONS: Final = {
     1: "illegal function",
     2: "illegal address",
     3: "illegal value",
     4: "device failure",
+    5: "acknowledge",
+    6: "device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target gave no answer",
     0x80: "no permission",
 }
 """Modbus Application Protocol V1.1b3, section 7; 0x80 is Huawei's (wlcrs/huawei_solar#174)."""
 
 
 class ModbusConnection:
-    """One request at a time, never repeated; a silent or broken link is closed at once.
+    """One request at a time; a silent or broken link is closed at once.
 
     A device of this kind serves one client only, so nothing else may connect to it. After a
-    :class:`DeviceTimeout` the caller decides when to ``connect`` again.
+    :class:`DeviceTimeout` the caller decides when to :meth:`connect` again. A write is never sent
+    twice: it may have reached a device that gave no answer.
+
+    Args:
+        host: Name or address of the device.
+        port: TCP port.
+        unit_ids: Unit id by name; ``main`` is required.
+        settings: Habits of the family.
+        tls: Where the device speaks Modbus/TCP Security.
+        credentials: For a family that wants a login.
+        keep_alive: The point that ``settings.keep_alive`` names.
+
+    Raises:
+        ConfigError: the settings do not fit together, or a TLS file cannot be used.
     """
 
-    def __init__(self, host: str, port: int, unit_id: int, settings: Connection) -> None:
-        self._host = host
-        self._port = port
-        self._unit_id = unit_id
+    def __init__(  # noqa: PLR0913 - the wiring of one connection, at few places
+        self,
+        host: str,
+        port: int,
+        unit_ids: Mapping[str, int],
+        settings: Connection,
+        *,
+        tls: TlsSettings | None = None,
+        credentials: Credentials | None = None,
+        keep_alive: Point | None = None,
+    ) -> None:
+        context = None if tls is None else client_context(tls)
+        self._endpoint = Endpoint(host, port, context, None if tls is None else tls.server_name)
+        self._unit_ids = dict(unit_ids)
         self._settings = settings
-        self._client: AsyncModbusTcpClient | None = None
-        self._lost = asyncio.Event()
-        self._lock = asyncio.Lock()
+        self._session = Session(settings, credentials, keep_alive)
+        self._wire: Wire | None = None
+        self._turns = Turns()
         self._next_request_s = 0.0
 
     @property
     def address(self) -> str:
         """``host:port``."""
-        return f"{self._host}:{self._port}"
+        return str(self._endpoint)
 
     @property
     def connected(self) -> bool:
         """Whether the link was up at the last look."""
-        return self._client is not None and not self._lost.is_set()
+        return self._wire is not None and self._wire.is_open
+
+    def use_unit(self, device: str, unit_id: int) -> None:
+        """Talk to ``device`` under this unit id from now on."""
+        self._unit_ids[device] = unit_id
 
     async def connect(self) -> None:
-        """Open the link, closing an older one, and wait as the profile says.
+        """Open the link, closing an older one, wait as the profile says, and log in.
 
         Raises:
-            DeviceTimeout: nothing accepts the connection in time.
+            DeviceTimeout: nothing accepts the connection in time, or no answer to the login.
+            DeviceError: TLS found no trust, or the login is refused; a refused one is not tried
+                again for :data:`bessai.devices.session.LOGIN_PAUSE_S`.
         """
         self.close()
-        self._lost = lost = asyncio.Event()
-        client = AsyncModbusTcpClient(
-            self._host,
-            port=self._port,
-            timeout=self._settings.request_deadline_s + 1.0,
-            retries=0,
-            reconnect_delay=0,
-            trace_connect=lambda up: None if up else lost.set(),
-        )
-        await self._open(client)
-        self._client = client
-        # Requests sent right after the TCP connect are swallowed (evcc#31996).
-        await asyncio.sleep(self._settings.wait_after_connect_s)
+        self._session.check()
+        wire = Wire(self._endpoint, self._settings.request_deadline_s)
+        ready = False
+        try:
+            await wire.open()
+            # Requests sent right after the TCP connect are swallowed (evcc#31996).
+            await asyncio.sleep(self._settings.wait_after_connect_s)
+            self.close()
+            self._wire = wire
+            await self._session.begin(self)
+            ready = True
+        finally:
+            if not ready:
+                wire.close()
+                self._drop_lost()
 
-    async def read(self, address: int, count: int) -> Registers:
-        """Read ``count`` holding registers (FC03).
+    async def read(
+        self, space: Space, address: int, count: int, *, urgency: Urgency = Urgency.READ
+    ) -> Registers:
+        """Read ``count`` registers: holding by FC03, input by FC04.
+
+        Asks again, after the profile's wait and twice that, while the device is busy.
 
         Raises:
             DeviceTimeout: no answer in time, or the link broke; it is closed now.
-            DeviceBusy: exception 6.
+            DeviceBusy: the device stays busy.
+            IllegalAddress: it lacks one of the registers.
             RegisterRejected: any other exception.
         """
-        what = f"reading {address}..{address + count - 1}"
-        async with self._lock:
-            client = await self._ready(what)
-            pdu = await self._answer(
-                lambda: client.read_holding_registers(
-                    address, count=count, device_id=self._unit_id
-                ),
-                what,
-            )
-        self._check(pdu, what)
-        if len(pdu.registers) != count:
-            raise DeviceError(
-                f"{self.address} sent {len(pdu.registers)} registers for {count}", field=what
-            )
-        return tuple(pdu.registers)
+        for attempt in range(READ_TRIES - 1):
+            try:
+                return await self._read_once(space, address, count, urgency)
+            except DeviceBusy:
+                await asyncio.sleep(self._settings.busy_wait_s * 2**attempt)
+        return await self._read_once(space, address, count, urgency)
 
-    async def write(self, address: int, registers: Sequence[int]) -> None:
-        """Write one register (FC06) or several (FC16).
+    async def write(
+        self,
+        device: str,
+        address: int,
+        registers: Sequence[int],
+        *,
+        urgency: Urgency = Urgency.WRITE,
+    ) -> None:
+        """Write one register (FC06) or several (FC16), once.
 
         Raises:
             DeviceTimeout: no answer; the write may have reached the device. The link is closed.
-            DeviceBusy: exception 6.
+            DeviceBusy: it takes no write now.
             RegisterRejected: any other exception.
         """
-        what = f"writing {address}"
-        words = list(registers)
-        async with self._lock:
-            client = await self._ready(what)
-            pdu = await self._answer(
-                lambda: (
-                    client.write_register(address, words[0], device_id=self._unit_id)
-                    if len(words) == 1
-                    else client.write_registers(address, words, device_id=self._unit_id)
-                ),
-                what,
-            )
-        self._check(pdu, what)
+        unit_id, what = self._unit(device), f"writing {address}"
+        pdu = await self._turn(urgency, lambda wire: wire.write(unit_id, address, registers), what)
+        self._check(pdu.function_code, pdu.exception_code, what)
+
+    async def execute(
+        self, pdu: bytes, *, device: str = MAIN, urgency: Urgency = Urgency.READ
+    ) -> bytes:
+        """Send any request PDU, e.g. of a login, and return the answer PDU.
+
+        Raises:
+            DeviceTimeout: no answer; the link is closed now.
+            DeviceBusy, RegisterRejected: the device answered an exception.
+        """
+        answer = await self.exchange(pdu, unit_id=self._unit(device), urgency=urgency)
+        code = answer[1] if len(answer) > 1 else 0
+        self._check(answer[0], code, f"function {pdu[0]:#04x}")
+        return answer
+
+    async def exchange(
+        self, pdu: bytes, *, unit_id: int, urgency: Urgency = Urgency.BACKGROUND
+    ) -> bytes:
+        """Pass a request PDU of somebody else through; an exception is an answer like any.
+
+        Raises:
+            DeviceTimeout: no answer; the link is closed now.
+        """
+        what = f"function {pdu[0]:#04x}"
+        return await self._turn(urgency, lambda wire: wire.exchange(unit_id, pdu), what)
 
     def close(self) -> None:
-        """Close the link; a second call does nothing."""
-        client, self._client = self._client, None
-        self._lost.set()
-        if client is not None:
-            client.close()
+        """Close the link and end the keep-alive; a second call does nothing."""
+        self._session.end()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
-    async def _open(self, client: AsyncModbusTcpClient) -> None:
-        deadline_s = self._settings.request_deadline_s
-        opened = False
-        try:
-            async with asyncio.timeout(deadline_s):
-                opened = await client.connect()
-        except TimeoutError:
-            raise DeviceTimeout(
-                f"{self.address} did not accept a connection within {deadline_s:g} s"
-            ) from None
-        except UnicodeError:
-            raise DeviceError("is not a host name", field="host", value=repr(self._host)) from None
-        finally:
-            if not opened:
-                client.close()
-        if not opened:
-            raise DeviceTimeout(f"{self.address} refuses connections or cannot be reached")
-
-    async def _ready(self, what: str) -> AsyncModbusTcpClient:
-        pause_s = self._next_request_s - asyncio.get_running_loop().time()
-        if pause_s > 0:
-            await asyncio.sleep(pause_s)
-        client = self._client
-        if client is None:
-            raise DeviceTimeout(f"{self.address} is not connected", field=what)
-        if self._lost.is_set():
-            self.close()
-            raise DeviceTimeout(f"{self.address} closed the connection", field=what)
-        return client
-
-    async def _answer(self, send: Callable[[], Awaitable[ModbusPDU]], what: str) -> ModbusPDU:
-        """Wait for the answer, the deadline or the end of the link, whichever is first."""
-        try:
-            pdu = await self._first(asyncio.ensure_future(send()))
-        except (ModbusException, OSError) as error:
-            self.close()
-            raise DeviceTimeout(f"{self.address} failed: {error}", field=what) from None
-        if pdu is not None:
-            return pdu
-        closed = "closed the connection"
-        silent = f"gave no answer within {self._settings.request_deadline_s:g} s"
-        reason = closed if self._lost.is_set() else silent
-        self.close()
-        raise DeviceTimeout(f"{self.address} {reason}", field=what)
-
-    async def _first(self, request: asyncio.Future[ModbusPDU]) -> ModbusPDU | None:
-        lost = asyncio.ensure_future(self._lost.wait())
-        either: set[asyncio.Future[ModbusPDU] | asyncio.Future[Literal[True]]] = {request, lost}
-        loop = asyncio.get_running_loop()
-        try:
-            await asyncio.wait(
-                either,
-                timeout=self._settings.request_deadline_s,
-                return_when=asyncio.FIRST_COMPLETED,
+    async def _read_once(
+        self, space: Space, address: int, count: int, urgency: Urgency
+    ) -> Registers:
+        table, unit_id = space.table, self._unit(space.device)
+        what = f"reading {address}..{address + count - 1}"
+        pdu = await self._turn(
+            urgency, lambda wire: wire.read(table, unit_id, address, count), what
+        )
+        self._check(pdu.function_code, pdu.exception_code, what)
+        if pdu.function_code != _READ_FUNCTIONS[table] or len(pdu.registers) != count:
+            raise DeviceError(
+                f"{self.address} answered function {pdu.function_code:#04x} with "
+                f"{len(pdu.registers)} registers",
+                field=what,
             )
-            return request.result() if request.done() else None
-        finally:
-            request.cancel()
-            lost.cancel()
-            self._next_request_s = loop.time() + self._settings.request_gap_s
+        return tuple(pdu.registers)
 
-    def _check(self, pdu: ModbusPDU, what: str) -> None:
-        if not pdu.isError():
+    async def _turn(
+        self, urgency: Urgency, send: Callable[[Wire], Awaitable[_Answer]], what: str
+    ) -> _Answer:
+        loop = asyncio.get_running_loop()
+        async with self._turns.take(urgency):
+            pause_s = self._next_request_s - loop.time()
+            if pause_s > 0:
+                await asyncio.sleep(pause_s)
+            try:
+                return await send(self._open_wire())
+            except DeviceTimeout as error:
+                self._drop_lost()
+                raise DeviceTimeout(error.message, field=what) from None
+            finally:
+                self._next_request_s = loop.time() + self._settings.request_gap_s
+
+    def _drop_lost(self) -> None:
+        """Close a broken link, but not the new one that a connect opened meanwhile."""
+        if self._wire is not None and not self._wire.is_open:
+            self.close()
+
+    def _open_wire(self) -> Wire:
+        if self._wire is None:
+            raise DeviceTimeout(f"{self.address} is not connected")
+        if not self._wire.is_open:
+            raise DeviceTimeout(f"{self.address} closed the connection")
+        return self._wire
+
+    def _check(self, function: int, code: int, what: str) -> None:
+        """Turn an exception of the device into ours."""
+        if not function & 0x80:
             return
-        code = pdu.exception_code
-        if code == _BUSY:
-            raise DeviceBusy(f"{self.address} is busy (Modbus exception 6)", field=what)
-        text = _EXCEPTIONS.get(code, "not in the Modbus list")
-        raise RegisterRejected(f"{self.address} answered exception {code} ({text})", field=what)
+        text = f"{self.address} answered exception {code} ({_EXCEPTIONS.get(code, 'not standard')})"
+        if code in self._settings.busy_exceptions:
+            raise DeviceBusy(text, field=what)
+        if code in self._settings.permission_exceptions:
+            raise RegisterRejected(text, field=what, fix=_how_to_log_in(self._settings))
+        raise (IllegalAddress if code == _ILLEGAL_ADDRESS else RegisterRejected)(text, field=what)
+
+    def _unit(self, device: str) -> int:
+        try:
+            return self._unit_ids[device]
+        except KeyError:
+            known = ", ".join(sorted(self._unit_ids))
+            raise DeviceError(
+                f"has no unit id at {self.address}",
+                field=f"connection.other_units.{device}",
+                fix=f"known units: {known}",
+            ) from None
+
+
+def _how_to_log_in(settings: Connection) -> str | None:
+    if settings.login is None:
+        return None
+    return "log in first: give the site the device's credentials"

@@ -58,8 +58,15 @@ class ModbusInverter:
         self._family = profile
         self._profile = profile
         self._now = now
+        heartbeat = profile.connection.keep_alive
         self._link = ModbusConnection(
-            host, port, {MAIN: unit_id}, profile.connection, tls=tls, credentials=credentials
+            host,
+            port,
+            {MAIN: unit_id},
+            profile.connection,
+            tls=tls,
+            credentials=credentials,
+            keep_alive=None if heartbeat is None else profile.points[heartbeat.point],
         )
         self._budget = budget or Budget(profile.write_budget, now=now)
         self._poller = Poller(self._link, profile)

@@ -74,6 +74,9 @@ class SiteLimits:
         round_trip_efficiency_pct: AC to AC, used to look ahead.
         ramp_kw_per_s: Fastest growth of power; shrinking is free.
         max_age_s: Telemetry older than this is stale.
+        battery_ready, inverter_ready: Status names in which the battery may be used; None takes
+            those of the SUN2000.
+        not_offered: Telemetry fields that the device cannot tell and the owner does without.
     """
 
     capacity_kwh: float | None
@@ -88,3 +91,6 @@ class SiteLimits:
     round_trip_efficiency_pct: float
     ramp_kw_per_s: float
     max_age_s: float
+    battery_ready: frozenset[str] | None = None
+    inverter_ready: frozenset[str] | None = None
+    not_offered: frozenset[str] = frozenset()

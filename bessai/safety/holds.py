@@ -73,7 +73,7 @@ def hold_reasons(
     return (
         *_missing(telemetry, limits),
         *_implausible(telemetry),
-        *_status(telemetry),
+        *_status(telemetry, limits),
         *_alarms(telemetry),
         *_temperature(telemetry, limits),
     )
@@ -91,7 +91,7 @@ def _hold(code: str, text: str) -> Narrowing:
 
 def _missing(telemetry: Telemetry, limits: SiteLimits) -> Iterator[Narrowing]:
     for field, (code, name) in _NEEDED.items():
-        if getattr(telemetry, field) is None:
+        if getattr(telemetry, field) is None and field not in limits.not_offered:
             yield _hold(code, f"{name} is not available")
     if usable_capacity_kwh(telemetry, limits) is None:
         yield _hold("missing_capacity", "neither the site file nor the device tells the capacity")
@@ -106,12 +106,24 @@ def _implausible(telemetry: Telemetry) -> Iterator[Narrowing]:
             yield _hold("implausible", f"{name} of {value:g} {unit} cannot be")
 
 
-def _status(telemetry: Telemetry) -> Iterator[Narrowing]:
+def _status(telemetry: Telemetry, limits: SiteLimits) -> Iterator[Narrowing]:
     battery, inverter = telemetry.battery_status, telemetry.inverter_status
-    if battery is not None and _words(battery) not in BATTERY_READY:
+    if battery is not None and not _battery_ready(battery, limits):
         yield _hold("battery_status", f"battery is {battery}")
-    if inverter is not None and not _words(inverter).startswith(INVERTER_READY):
+    if inverter is not None and not _inverter_ready(inverter, limits):
         yield _hold("inverter_status", f"inverter is {inverter}")
+
+
+def _battery_ready(status: str, limits: SiteLimits) -> bool:
+    if limits.battery_ready is None:
+        return _words(status) in BATTERY_READY
+    return status in limits.battery_ready
+
+
+def _inverter_ready(status: str, limits: SiteLimits) -> bool:
+    if limits.inverter_ready is None:
+        return _words(status).startswith(INVERTER_READY)
+    return status in limits.inverter_ready
 
 
 def _alarms(telemetry: Telemetry) -> Iterator[Narrowing]:

@@ -45,7 +45,7 @@ class RegisterBank:
     Args:
         points: The register map, with addresses as on the wire.
         bridged_gap: Widest run of registers between points that reads as 0.
-        fixed: Words of the main unit that belong to no point, by address.
+        fixed: Words of the main unit that never change, by address: a SunSpec chain.
     """
 
     def __init__(
@@ -59,12 +59,14 @@ class RegisterBank:
         self._shown: dict[str, float] = {}
         self.reading: Final = Reading(points, self._image)
         self._writable = _writable(points)
-        self._markers = _measured_markers(points.values())
-        for point in points.values():
+        self._fixed = fixed or {}
+        free = [point for point in points.values() if not self._is_fixed(point)]
+        self._markers = _measured_markers(free)
+        for point in free:
             self._image.put(point, (0,) * point.count)
-        for address, word in (fixed or {}).items():
+        for address, word in self._fixed.items():
             self._image.store(HOLDING, address, (word,))
-        self.spans: Final = _spans(points.values(), bridged_gap, fixed or {})
+        self.spans: Final = _spans(points.values(), bridged_gap, self._fixed)
 
     def put(self, name: str, value: float) -> None:
         """Set a point in its own unit, rounded towards zero.
@@ -87,9 +89,10 @@ class RegisterBank:
         self.put_registers(name, encode_raw(self._point(name), raw))
 
     def put_marker(self, name: str) -> None:
-        """Set a point to "not available"; one that cannot say so keeps its value."""
-        invalid = marker(self._point(name))
-        if invalid is not None:
+        """Set a point to "not available"; one that is fixed or cannot say so keeps its value."""
+        point = self._point(name)
+        invalid = marker(point)
+        if invalid is not None and not self._is_fixed(point):
             self.put_registers(name, invalid)
 
     def put_registers(self, name: str, registers: Registers) -> None:
@@ -148,6 +151,9 @@ class RegisterBank:
             wanted[name] = registers
             at += len(registers)
         return wanted
+
+    def _is_fixed(self, point: Point) -> bool:
+        return point.space == HOLDING and point.address in self._fixed
 
     def _allows(self, name: str, registers: Registers) -> bool:
         point = self._points[name]

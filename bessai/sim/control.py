@@ -1,33 +1,39 @@
 """Fault injection into a running simulator: one JSON object per line over a Unix socket.
 
-Request ``{"site": "north", "fault": "dead"}``, answer ``{"error": null}`` or the reason.
+Request ``{"site": "north", "fault": "busy,delay:2"}``, answer ``{"error": null}`` or the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pydantic import ValidationError
 
 from bessai.config.base import ConfigModel
 from bessai.errors import BessaiError, ConfigError
 from bessai.model import SiteId
-from bessai.sim.spec import Fault
+from bessai.sim.faults import FAULT_FORMS, Fault, parse_faults
 
 _ANSWER_S: Final = 5.0
-_FAULTS: Final = ", ".join(fault.value for fault in Fault)
-SetFault = Callable[[SiteId, Fault], Awaitable[None]]
+
+
+class SetFault(Protocol):
+    """Break a site's device in these ways and in no other."""
+
+    def __call__(self, site_id: SiteId, /, *faults: Fault) -> Awaitable[None]:
+        """Raises BessaiError where it cannot be done."""
+        ...
 
 
 class FaultRequest(ConfigModel):
-    """One line from the client."""
+    """One line from the client; several faults are separated by commas."""
 
     site: str
-    fault: Fault
+    fault: str
 
 
 class FaultAnswer(ConfigModel):
@@ -42,14 +48,13 @@ def inject_fault(socket_path: Path, site_id: str, fault: str) -> None:
     Args:
         socket_path: The simulator's ``--control`` socket.
         site_id: Which inverter.
-        fault: One of :class:`bessai.sim.spec.Fault`.
+        fault: One or several of :class:`bessai.sim.faults.FaultKind`, separated by commas.
 
     Raises:
         BessaiError: an unknown fault or site, or no simulator answers on the socket.
     """
-    if fault not in set(Fault):
-        raise BessaiError("unknown fault", field="fault", value=repr(fault), fix=f"use {_FAULTS}")
-    request = FaultRequest(site=site_id, fault=Fault(fault))
+    parse_faults(fault)
+    request = FaultRequest(site=site_id, fault=fault)
     line = _ask(socket_path, request.model_dump_json().encode() + b"\n")
     try:
         answer = FaultAnswer.model_validate_json(line)
@@ -103,9 +108,11 @@ def _bind(socket_path: Path) -> socket.socket:
 async def _answer(line: bytes, set_fault: SetFault) -> FaultAnswer:
     try:
         request = FaultRequest.model_validate_json(line)
-        await set_fault(SiteId(request.site), request.fault)
+        await set_fault(SiteId(request.site), *parse_faults(request.fault))
     except ValidationError:
-        return FaultAnswer(error=f'not a request; send {{"site": ..., "fault": one of {_FAULTS}}}')
+        return FaultAnswer(
+            error=f'not a request; send {{"site": ..., "fault": one of {FAULT_FORMS}}}'
+        )
     except BessaiError as error:
         return FaultAnswer(error=str(error))
     return FaultAnswer()

@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Final, cast
-
-from pymodbus.constants import ExcCodes
-from pymodbus.server import ModbusTcpServer
-from pymodbus.simulator import DataType, SimData, SimDevice
+from typing import Final
 
 from bessai.config.load import load_profile
+from bessai.devices.logins import Credentials
+from bessai.devices.mbap import ClientId, ModbusServer
 from bessai.errors import BessaiError, ConfigError
 from bessai.model import SiteId
+from bessai.sim.faults import Fault, FaultKind, Faults
+from bessai.sim.huawei import DEFAULT_CREDENTIALS, PROCEDURE, LoginDesk
 from bessai.sim.inverter import SimulatedInverter
-from bessai.sim.spec import Fault, SimSpec
+from bessai.sim.spec import SimSpec
+from bessai.sim.wire import Wire
 from bessai.units import MonotonicS
 
 LOOPBACK: Final = "127.0.0.1"
-_TICK_S: Final = 0.1
+TICK_S: Final = 0.1
 
 
 def control_time() -> MonotonicS:
@@ -31,103 +32,127 @@ def control_time() -> MonotonicS:
 class HostedInverter:
     """A Modbus TCP server in front of one simulated inverter.
 
-    Like the real device it serves one client: a new connection closes the old one
+    Like the real device it may serve one client only: then a new connection closes the old one
     (wlcrs/huawei_solar#13).
+
+    Args:
+        inverter: The device.
+        port: 0 becomes a free one at the start, and stays it.
+        host: Address to listen on.
+        credentials: Refuse writes without this login; None asks for none.
+
+    Raises:
+        ConfigError: a login is asked for, but the family has none.
     """
 
-    def __init__(self, inverter: SimulatedInverter, port: int = 0, *, host: str = LOOPBACK) -> None:
+    def __init__(
+        self,
+        inverter: SimulatedInverter,
+        port: int = 0,
+        *,
+        host: str = LOOPBACK,
+        credentials: Credentials | None = None,
+    ) -> None:
         self.inverter = inverter
-        self.port = port
-        self._host = host
-        self._server: ModbusTcpServer | None = None
-        self._hang_over = asyncio.Event()
+        self.host: Final = host
+        self._wire = Wire(
+            inverter,
+            self._drop_clients,
+            desk=_desk(inverter, credentials),
+            login_required=credentials is not None,
+        )
+        self._server = ModbusServer(
+            self._wire,
+            host=host,
+            port=port,
+            max_clients=inverter.profile.connection.max_clients,
+            frames=self._wire.frames,
+        )
+        self._reboot: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 before a free port was found."""
+        return self._server.port
+
+    @property
+    def unit_id(self) -> int:
+        """Unit id of the inverter."""
+        return self.inverter.unit_id
+
+    @property
+    def connected(self) -> frozenset[ClientId]:
+        """Who is connected."""
+        return self._server.connected
+
+    @property
+    def clients(self) -> frozenset[ClientId]:
+        """Who is connected, or was and got an answer since the last :meth:`tick`."""
+        return self._server.connected | self._wire.answered
 
     async def start(self) -> None:
-        """Listen; a second call does nothing. Port 0 becomes a free one and stays it.
+        """Listen; a second call does nothing.
 
         Raises:
             ConfigError: the port is in use.
         """
-        if self._server is not None:
-            return
-        server = ModbusTcpServer(
-            self._device(),
-            address=(self._host, self.port),
-            trace_connect=self._keep_newest,
-        )
-        if not await server.listen():
+        try:
+            await self._server.start()
+        except ConfigError as error:
             raise ConfigError(
-                f"cannot listen on {self._host}",
+                error.message,
                 field=f"{self.inverter.spec.site_id}: port",
-                value=str(self.port),
-                fix="end the program that uses it, or set 0 for a free port",
-            )
-        self._server = server
-        listener = cast("asyncio.Server", cast("object", server.transport))
-        self.port = int(listener.sockets[0].getsockname()[1])
+                value=error.value,
+                fix=error.fix,
+            ) from error
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Close the listener and every connection."""
-        self._hang_over.set()
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
+        await self._end_reboot()
+        await self._server.stop()
 
-    async def set_fault(self, fault: Fault) -> None:
-        """Break or heal the device; it keeps its port.
+    async def set_fault(self, *faults: Fault) -> None:
+        """Break the device in these ways and in no other; it keeps its port.
 
         Raises:
-            ConfigError: somebody took the port while the device was dead.
+            ConfigError: the profile has no such alarm or meter, or somebody took the port while
+                the device was dead.
         """
-        hung = self.inverter.fault is Fault.HANG
-        self.inverter.fault = fault
-        if fault is Fault.DEAD or hung:
-            self.stop()
-        if fault is Fault.HANG:
-            self._hang_over = asyncio.Event()
-        if fault is not Fault.DEAD:
+        wanted = Faults(faults)
+        hung = FaultKind.HANG in self.inverter.faults
+        self.inverter.set_faults(wanted)
+        await self._end_reboot()
+        self._wire.lose(self._server.connected if FaultKind.HALF_OPEN in wanted else ())
+        away_s = wanted.amount(FaultKind.REBOOT)
+        if FaultKind.DEAD in wanted or away_s is not None:
+            await self._server.stop()
+        elif hung and FaultKind.HANG not in wanted:
+            self._server.drop_clients()
+        if away_s is not None:
+            self.inverter.reboot()
+            self._reboot = asyncio.create_task(self._come_back(away_s))
+        elif FaultKind.DEAD not in wanted:
             await self.start()
 
-    def _device(self) -> SimDevice:
-        image = [
-            SimData(address, count=count, values=0, datatype=DataType.REGISTERS)
-            for address, count in self.inverter.bank.spans
-        ]
-        return SimDevice(self.inverter.spec.unit_id, image, action=self._action)
+    def tick(self) -> None:
+        """Let time pass for the battery."""
+        self.inverter.advance()
+        self._wire.keep_only(self._server.connected)
 
-    def _keep_newest(self, opened: bool) -> None:
-        if self._server is not None and opened:
-            for old in list(self._server.active_connections.values())[:-1]:
-                old.close()
+    async def _come_back(self, away_s: float) -> None:
+        await asyncio.sleep(away_s)
+        self.inverter.faults = self.inverter.faults.without(FaultKind.REBOOT)
+        await self.start()
 
-    async def _action(
-        self,
-        _function: int,
-        start: int,
-        address: int,
-        count: int,
-        registers: list[int],
-        values: list[int] | list[bool] | None,
-    ) -> ExcCodes | None:
-        if self.inverter.fault is Fault.HANG:
-            await self._hang_over.wait()
-            return ExcCodes.DEVICE_FAILURE
-        if self.inverter.fault is Fault.BUSY:
-            return ExcCodes.DEVICE_BUSY
-        if values is not None:
-            code = self.inverter.write(address, [int(value) for value in values])
-            return None if code is None else ExcCodes(code)
-        words = self.inverter.read(address, count)
-        if words is None:
-            return self._drop_clients()
-        registers[address - start : address - start + count] = words
-        return None
+    async def _end_reboot(self) -> None:
+        reboot, self._reboot = self._reboot, None
+        if reboot is not None:
+            reboot.cancel()
+            with contextlib.suppress(asyncio.CancelledError, ConfigError):
+                await reboot
 
-    def _drop_clients(self) -> ExcCodes:
-        server = self._server
-        for client in list(server.active_connections.values()) if server is not None else []:
-            client.close()
-        return ExcCodes.GATEWAY_NO_RESPONSE
+    def _drop_clients(self) -> None:
+        self._server.drop_clients()
 
 
 class SimulatorServer:
@@ -136,10 +161,10 @@ class SimulatorServer:
     Args:
         spec: What to simulate.
         now: Control time.
-        minute_s: Real length of one minute of the devices' forced period.
+        minute_s: Real length of one minute of the devices' own timers.
 
     Raises:
-        ConfigError: an unknown profile, or one that lacks what the simulator shows.
+        BessaiError: an unknown profile, or one that does not fit the simulation.
     """
 
     def __init__(
@@ -184,7 +209,7 @@ class SimulatorServer:
             with contextlib.suppress(asyncio.CancelledError):
                 await ticker
         for host in self._hosts.values():
-            host.stop()
+            await host.stop()
 
     def inverter(self, site_id: SiteId) -> SimulatedInverter:
         """The simulated device of a site.
@@ -202,13 +227,13 @@ class SimulatorServer:
         """
         return self._host(site_id).port
 
-    async def set_fault(self, site_id: SiteId, fault: Fault) -> None:
-        """Break or heal one device.
+    async def set_fault(self, site_id: SiteId, *faults: Fault) -> None:
+        """Break one device in these ways and in no other.
 
         Raises:
-            BessaiError: no such site, or its port was taken meanwhile.
+            BessaiError: no such site, the profile has no such fault, or the port was taken.
         """
-        await self._host(site_id).set_fault(fault)
+        await self._host(site_id).set_fault(*faults)
 
     def _host(self, site_id: SiteId) -> HostedInverter:
         found = self._hosts.get(site_id)
@@ -224,6 +249,20 @@ class SimulatorServer:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(_TICK_S)
+            await asyncio.sleep(TICK_S)
             for host in self._hosts.values():
-                host.inverter.advance()
+                host.tick()
+
+
+def _desk(inverter: SimulatedInverter, credentials: Credentials | None) -> LoginDesk | None:
+    """Where clients of a family with a login log in, whether or not they must."""
+    login = inverter.profile.connection.login
+    if login == PROCEDURE:
+        return LoginDesk(credentials or DEFAULT_CREDENTIALS, inverter.now)
+    if credentials is not None:
+        raise ConfigError(
+            f"profile {inverter.profile.name} has no login that can be simulated",
+            field="credentials",
+            fix="leave them out",
+        )
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -14,22 +13,9 @@ from bessai.config.load import parse
 from bessai.config.site import SITE_ID_PATTERN
 from bessai.errors import ConfigError
 from bessai.model import MarketClock, SiteId
+from bessai.sim.faults import Fault
 
-
-class Fault(StrEnum):
-    """What can be made to go wrong with one inverter.
-
-    ``dead`` closes listener and connections, ``hang`` accepts and never answers, ``busy`` answers
-    exception 6, ``garbage`` sends invalid markers for measured values, ``meter_offline`` is the
-    backup-box case; ``none`` heals.
-    """
-
-    NONE = "none"
-    DEAD = "dead"
-    HANG = "hang"
-    BUSY = "busy"
-    GARBAGE = "garbage"
-    METER_OFFLINE = "meter_offline"
+__all__ = ["ClockSpec", "Fault", "InverterSpec", "SimSpec", "load_spec"]
 
 
 class ClockSpec(ConfigModel):
@@ -50,7 +36,13 @@ class ClockSpec(ConfigModel):
 
 
 class InverterSpec(ConfigModel):
-    """One simulated inverter with its battery; port 0 takes a free one."""
+    """One simulated inverter with its battery; port 0 takes a free one.
+
+    Attributes:
+        unit_id: None for the profile's first one.
+        pv_kw, load_kw: Constant production and consumption beside the battery.
+        ramp_kw_per_s: How fast the power follows, in real seconds; None at once.
+    """
 
     site_id: str = Field(pattern=SITE_ID_PATTERN)
     port: int = Field(default=0, ge=0, le=65535)
@@ -62,6 +54,9 @@ class InverterSpec(ConfigModel):
     soc_pct: float = Field(default=50.0, ge=0, le=100)
     ambient_c: float = Field(default=20.0, ge=-40, le=70)
     round_trip_efficiency_pct: float = Field(default=90.0, gt=0, le=100)
+    pv_kw: float = Field(default=0.0, ge=0)
+    load_kw: float = Field(default=0.0, ge=0)
+    ramp_kw_per_s: float | None = Field(default=None, gt=0)
 
     @property
     def id(self) -> SiteId:

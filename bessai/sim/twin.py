@@ -14,7 +14,6 @@ from zlib import crc32
 from bessai.config.profile import (
     SIGNED,
     DeviceProfile,
-    Persistence,
     Point,
     PointType,
     Quantity,
@@ -230,7 +229,7 @@ class Twin:
 def _shown(profile: DeviceProfile, name: str, quantity: Quantity) -> _Shown:
     point, base = profile.points[name], _BASE_UNITS[quantity.rsplit("_", 1)[1]]
     try:
-        factor = convert(1.0, base, point.unit)
+        factor = convert(1.0, base, "W" if point.unit == "VA" else point.unit)
     except DeviceError:
         raise ConfigError(
             f"{quantity} is in {base}",
@@ -242,9 +241,9 @@ def _shown(profile: DeviceProfile, name: str, quantity: Quantity) -> _Shown:
 
 
 def _only_magnitude(point: Point) -> bool:
-    """An unsigned register counts how much, not which way."""
+    """An unsigned register counts how much, not which way; so does apparent power."""
     plain = point.sign == 1 and point.offset == 0
-    return plain and not point.is_float and point.type not in SIGNED
+    return point.unit == "VA" or (plain and not point.is_float and point.type not in SIGNED)
 
 
 def _state(states: States, battery_kw: float) -> int:

@@ -206,7 +206,24 @@ def test_a_file_that_is_not_utf8_cannot_be_read(folder: Folder) -> None:
 def test_a_broken_profile_is_named_by_its_file(folder: Folder) -> None:
     folder.write_profile("broken", {("telemetry", "soc_pct"): "nothing"})
     text = mistake(folder, {("sites", 0, "profile"): "broken"})
-    assert text.startswith("broken.yaml: telemetry.soc_pct uses point 'nothing', which is not defined")
+    assert text.startswith(
+        "broken.yaml: telemetry.soc_pct uses point 'nothing', which is not defined"
+    )
+
+
+def test_a_device_that_cannot_tell_its_temperature_must_be_accepted_by_name(
+    folder: Folder,
+) -> None:
+    folder.write_profile("blind", {("telemetry", "temperature_c"): DELETE})
+    change: Change = {("sites", 0, "profile"): "blind"}
+    assert mistake(folder, change) == (
+        "sites[0].accept_missing: profile blind cannot tell temperature_c; got []; "
+        "add temperature_c to accept that this check is left to the device itself"
+    )
+    accepted = folder.load(change | {("sites", 0, "accept_missing"): ["temperature_c"]})
+    assert accepted.sites[0].limits().not_offered == {"temperature_c"}
+    refused = mistake(folder, {("sites", 0, "accept_missing"): ["soc_pct"]})
+    assert refused.startswith("fleet.yaml: sites[0].accept_missing[0]")
 
 
 def test_a_device_without_dead_man_must_be_accepted_by_name(folder: Folder) -> None:

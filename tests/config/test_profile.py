@@ -26,6 +26,8 @@ SCHEMA_FILE = ROOT / "registry" / "schema" / "device_profile.schema.json"
         ({("commanded",): []}, "commanded is required with programs"),
         ({("programs",): {}, ("capabilities",): ["forced_control"]}, "programs is empty"),
         ({("telemetry", "soc_pct"): "x"}, "telemetry.soc_pct uses point 'x', which is not defined"),
+        ({("ready", "battery_status"): ["walking"]}, "ready.battery_status: 'walking' is no state"),
+        ({("ready", "battery_status"): []}, "ready.battery_status is required"),
         ({("telemetry", "soc"): "soc"}, "telemetry.soc is not a telemetry field"),
         ({("telemetry", "alarms_1"): {"sum": [{"point": "soc"}]}}, "alarms_1 is no number"),
         ({("telemetry", "soc_pct"): {"any_of": ["soc"], "max_of": ["soc"]}}, "exactly one of"),

@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from bessai.config import ApiConfig, BatteryConfig, FleetConfig, SimulationConfig, SiteConfig
 from bessai.config.fleet import MarketConfig
+from bessai.config.site import LoginConfig, TlsConfig
 from tools.doclinks import ROOT
 
 TEXT = (ROOT / "docs" / "reference" / "fleet-file.md").read_text(encoding="utf-8")
@@ -21,6 +22,8 @@ MODELS: dict[str, type[BaseModel]] = {
     "Simulation": SimulationConfig,
     "Site": SiteConfig,
     "Battery": BatteryConfig,
+    "Tls": TlsConfig,
+    "Login": LoginConfig,
 }
 
 

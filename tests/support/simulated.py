@@ -48,5 +48,5 @@ def client_of(
     """A driver for a hosted device, not yet connected."""
     spec = host.inverter.spec
     return ModbusInverter(
-        spec.id, LOOPBACK, host.port, spec.unit_id, profile or fast_profile(), now=clock
+        spec.id, LOOPBACK, host.port, host.unit_id, profile or fast_profile(), now=clock
     )

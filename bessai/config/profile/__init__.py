@@ -35,6 +35,7 @@ from bessai.config.profile.values import (
     Check,
     CommandInForce,
     Product,
+    Ready,
     Term,
     Value,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "Product",
     "ProfileLimits",
     "Quantity",
+    "Ready",
     "Refresh",
     "Simulation",
     "Space",

@@ -37,6 +37,7 @@ from bessai.config.profile.values import (
     NUMBER_UNITS,
     Check,
     CommandInForce,
+    Ready,
     Value,
 )
 
@@ -100,6 +101,7 @@ class DeviceProfile(ConfigModel):
     markers: dict[PointType, int] = Field(default_factory=dict)
     guards: tuple[Guard, ...] = ()
     telemetry: dict[str, Value]
+    ready: Ready = Ready()
     commanded: tuple[CommandInForce, ...] = ()
     programs: dict[str, WriteProgram] = Field(default_factory=dict)
     checks: tuple[Check, ...] = ()
@@ -124,6 +126,7 @@ class DeviceProfile(ConfigModel):
             if name not in self.points:
                 raise ValueError(f"{where} uses point {name!r}, which is not defined under points")
         self._check_telemetry()
+        self._check_ready()
         self._check_points()
         self._check_control()
         return self
@@ -177,6 +180,24 @@ class DeviceProfile(ConfigModel):
                 raise ValueError(f"telemetry.{key} is no number; name its point")
             if any(not self.points[name].readable for name in value.points):
                 raise ValueError(f"telemetry.{key} uses a point that cannot be read")
+
+    def _check_ready(self) -> None:
+        for key, names in self.ready:
+            mapped = self.telemetry.get(key)
+            known = (
+                {n for p in mapped.points for n in self.points[p].enum.values()}
+                if mapped
+                else set()
+            )
+            for name in names:
+                if name not in known:
+                    raise ValueError(
+                        f"ready.{key}: {name!r} is no state of the points it is read from"
+                    )
+            if mapped and self.programs and not names:
+                raise ValueError(
+                    f"ready.{key} is required: in which states may the battery be used?"
+                )
 
     def _check_points(self) -> None:
         known = {MAIN, *self.connection.other_units}

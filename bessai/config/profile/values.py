@@ -31,6 +31,13 @@ FAST_KEYS: Final = frozenset({"soc_pct", "active_power_kw", "grid_power_kw", "ba
 """Telemetry read in every cycle unless its point says otherwise."""
 
 
+class Ready(ConfigModel):
+    """Names of states in which the battery may be used; any other state holds it at rest."""
+
+    battery_status: tuple[str, ...] = ()
+    inverter_status: tuple[str, ...] = ()
+
+
 class Term(ConfigModel):
     """A point times a factor."""
 

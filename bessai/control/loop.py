@@ -80,15 +80,7 @@ class SiteLoop:
         self._journal = Journal(site.site_id)
         address = f"{site.host}:{site.port or family.default_port}"
         backoff = Backoff(family.reconnect_min_s, family.reconnect_max_s)
-        self._contact = Contact(
-            device,
-            address,
-            backoff,
-            self._clocks,
-            self._tally,
-            self._journal,
-            dead_man_s=dead_man_s,
-        )
+        self._contact = Contact(device, address, backoff, self._clocks, self._tally, self._journal)
         self._reporter = Reporter(
             site.site_id, uplink, self.snapshot, self._clocks.now, self._journal
         )

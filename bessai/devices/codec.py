@@ -85,7 +85,8 @@ def decode_number(point: Point, registers: Registers, gain: float | None = None)
         return None
     raw = raw_value(point, registers)
     number = _float(point, raw) if point.is_float else raw
-    value = point.sign * (number - point.offset) / (point.gain if gain is None else gain)
+    # Adding 0.0 makes -0.0, from a sign of -1, an ordinary zero.
+    value = point.sign * (number - point.offset) / (point.gain if gain is None else gain) + 0.0
     return value if _in_range(point, value) else None
 
 

@@ -199,21 +199,25 @@ class ModbusInverter:
             done += 1
             if write.point.readable:
                 self._poller.image.put(write.point, write.registers)
-        outcome = await self._verify(command, done, stored)
-        self._trusted = trusted and isinstance(outcome, Applied)
-        return outcome
+        problem = await self._read_back(command)
+        if problem is None:
+            self._trusted = trusted
+            return self._verified(command, done, stored)
+        return PartiallyApplied(done, command.writes[-1].name, problem, stored)
 
-    async def _verify(self, command: Command, done: int, stored: int) -> ApplyOutcome:
-        last = command.writes[-1]
-        readable = [write for write in command.writes if write.point.readable]
+    async def _read_back(self, command: Command) -> str | None:
+        """Read what was written; why that was not possible, or None."""
+        points = {write.name: write.point for write in command.writes if write.point.readable}
         try:
-            points = {write.name: write.point for write in readable}
             await self._poller.read_points(points, self._now())
         except DeviceError as error:
-            return PartiallyApplied(done, last.name, f"could not be read back: {error}", stored)
-        for write in readable:
+            return f"could not be read back: {error}"
+        return None
+
+    def _verified(self, command: Command, done: int, stored: int) -> ApplyOutcome:
+        for write in command.writes:
             found = self._poller.image.registers(write.point)
-            if found != write.registers:
+            if write.point.readable and found != write.registers:
                 return PartiallyApplied(done, write.name, _mismatch(write, found), stored)
         return Applied(command.power_kw, done, stored)
 

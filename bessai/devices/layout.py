@@ -194,18 +194,19 @@ def _arrange(
     urgent: list[Block] = []
     patient: list[Block] = []
     for points in by_space.values():
-        cells = [_guarded(cell, ground, join=join) for cell in _cells(points, fast)]
+        cells = [_joined(cell, ground, join=join) for cell in _cells(points, fast, ground)]
         for run in _runs(cells, ground):
             (urgent if run.fast else patient).append(_block(run))
     return Layout(_unguarded_first(urgent), _unguarded_first(patient))
 
 
-def _cells(points: Mapping[str, Point], fast: Collection[str]) -> list[_Cell]:
-    """Points of one space, ascending; overlapping ones share a cell."""
+def _cells(points: Mapping[str, Point], fast: Collection[str], ground: Ground) -> list[_Cell]:
+    """Points of one space, ascending; those that overlap under the same guards share a cell."""
     cells: list[_Cell] = []
     for name, point in sorted(points.items(), key=lambda item: (item[1].address, item[1].end)):
-        cell = _Cell(point_span(point), (name,), name in fast)
-        if cells and cells[-1].span.overlaps(cell.span):
+        span = point_span(point)
+        cell = _Cell(span, (name,), name in fast, ground.touched(span))
+        if cells and cells[-1].span.overlaps(span) and cells[-1].guards == cell.guards:
             both = _merged(cells[-1], cell)
             if both.span.end - both.span.first <= PROTOCOL_LIMIT:
                 cells[-1] = both
@@ -214,10 +215,12 @@ def _cells(points: Mapping[str, Point], fast: Collection[str]) -> list[_Cell]:
     return cells
 
 
-def _guarded(cell: _Cell, ground: Ground, *, join: bool) -> _Cell:
-    touched = ground.touched(cell.span)
-    joined = [g for g in ground.holding if join and g.requires in cell.names]
-    guards = tuple(g for g in ground.rules.guards if g in touched or g in joined)
+def _joined(cell: _Cell, ground: Ground, *, join: bool) -> _Cell:
+    """The cell of a guard's own point goes with the guarded registers while the guard holds."""
+    held = [guard for guard in ground.holding if guard.requires in cell.names]
+    if not join or not held:
+        return cell
+    guards = tuple(g for g in ground.rules.guards if g in cell.guards or g in held)
     return replace(cell, guards=guards)
 
 

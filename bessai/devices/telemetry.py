@@ -126,7 +126,7 @@ def _used(profile: DeviceProfile) -> list[tuple[str, bool]]:
 
 
 def _needed_to_command(profile: DeviceProfile) -> set[str]:
-    """Scale factors and reference powers of programs, and registers that are written rarely."""
+    """What programs write, so that only changes are written, and what their powers refer to."""
     needed: set[str] = set()
     for program in profile.programs.values():
         for step in program.steps:
@@ -136,7 +136,7 @@ def _needed_to_command(profile: DeviceProfile) -> set[str]:
                 point = profile.points[name]
                 if point.scale_factor is not None:
                     needed.add(point.scale_factor)
-                if point.readable and (point.persistence.budgeted or name == step.percent_of):
+                if point.readable:
                     needed.add(name)
     return needed
 

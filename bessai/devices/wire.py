@@ -1,8 +1,8 @@
 """One open link, carried by pymodbus; its errors and habits end here.
 
 What pymodbus does that this file undoes: it keeps a request waiting after the link broke, hides
-why a connect failed, lets a broken frame end in a traceback, and reads TLS without the length
-field of the frame.
+why a connect failed, lets a broken frame end in a traceback, takes a frame without a transaction
+id for an answer, and reads TLS without the length field of the frame.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, cast
 
 from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.exceptions import ModbusException
@@ -27,8 +27,13 @@ from bessai.errors import DeviceError, DeviceTimeout
 # pymodbus logs every failed connect; our errors carry the same, once, to who can act on it.
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
 
-_PYMODBUS_GRACE_S: Final = 1.0
 _NOBODYS: Final = 0x10000
+_NO_TIMER: Final = cast("float", None)
+"""Ends up in asyncio.wait_for, which then waits as long as our own deadline lets it.
+
+A second timer would cost a tenth of the request, and before Python 3.12 it may swallow a
+cancellation that comes together with the answer.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +65,14 @@ class Wire:
     def __init__(self, endpoint: Endpoint, deadline_s: float) -> None:
         self._endpoint = endpoint
         self._deadline_s = deadline_s
-        self._timer: asyncio.Timeout | None = None
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s = 0.0
+        self._waiting = False
         self._lost = False
-        self._refused: OSError | None = None
         self._decoder = _Decoder()
-        self._client = _Client(endpoint, deadline_s + _PYMODBUS_GRACE_S, self._note_link)
+        self._client = _Client(endpoint, self._note_link)
         self._client.ctx.framer = _Framer(self._decoder)
-        self._client.ctx.call_create = self._dial
 
     @property
     def is_open(self) -> bool:
@@ -80,23 +86,25 @@ class Wire:
             DeviceTimeout: nothing accepts the connection in time.
             DeviceError: no such host name can be, or TLS found no trust.
         """
-        opened = False
+        at = self._endpoint
         try:
             async with asyncio.timeout(self._deadline_s):
-                opened = await self._client.connect()
+                await asyncio.get_running_loop().create_connection(
+                    self._client.ctx.handle_new_connection,
+                    at.host,
+                    at.port,
+                    ssl=at.tls,
+                    server_hostname=None if at.tls is None else at.server_name or at.host,
+                )
         except TimeoutError:
+            self.close()
             raise DeviceTimeout(
-                f"{self._endpoint} did not accept a connection within {self._deadline_s:g} s"
+                f"{at} did not accept a connection within {self._deadline_s:g} s"
             ) from None
         except UnicodeError:
-            raise DeviceError(
-                "is not a host name", field="host", value=repr(self._endpoint.host)
-            ) from None
-        finally:
-            if not opened:
-                self.close()
-        if not opened:
-            raise self._no_link()
+            raise DeviceError("is not a host name", field="host", value=repr(at.host)) from None
+        except OSError as error:
+            raise _no_link(at, error) from None
 
     async def read(self, table: Table, unit_id: int, address: int, count: int) -> ModbusPDU:
         """FC03 or FC04; a Modbus exception is an answer, too.
@@ -142,62 +150,69 @@ class Wire:
     def close(self) -> None:
         """Close the link and end a request that waits on it; a second call does nothing."""
         self._client.close()
+        if self._timer is not None:
+            self._timer.cancel()
         self._note_link(False)
 
-    def _note_link(self, up: bool) -> None:
-        """Called by pymodbus; a request must not wait for an answer that cannot come."""
-        if up:
-            return
-        self._lost = True
-        if self._timer is not None and not self._timer.expired():
-            self._timer.reschedule(asyncio.get_running_loop().time())
-
     async def _answer(self, request: Awaitable[ModbusPDU]) -> ModbusPDU:
+        self._due_s = self._loop.time() + self._deadline_s
+        if self._timer is None:
+            self._timer = self._loop.call_at(self._due_s, self._look_at_clock)
+        self._waiting = True
         try:
-            async with asyncio.timeout(self._deadline_s) as self._timer:
-                return await request
-        except TimeoutError:
-            silent = f"gave no answer within {self._deadline_s:g} s"
-            reason = "closed the connection" if self._lost else silent
+            return await request
+        except _Ended as end:
+            reason = str(end)
         except (ModbusException, OSError) as error:
             reason = f"failed: {error}"
         finally:
-            self._timer = None
+            self._waiting = False
         self.close()
         raise DeviceTimeout(f"{self._endpoint} {reason}") from None
 
-    async def _dial(self) -> tuple[asyncio.BaseTransport, asyncio.BaseProtocol]:
-        at = self._endpoint
-        name = None if at.tls is None else at.server_name or at.host
-        try:
-            return await asyncio.get_running_loop().create_connection(
-                self._client.ctx.handle_new_connection,
-                at.host,
-                at.port,
-                ssl=at.tls,
-                server_hostname=name,
-            )
-        except OSError as error:
-            self._refused = error
-            raise
+    def _look_at_clock(self) -> None:
+        """One timer for many requests: it mostly finds that the deadline has moved on."""
+        self._timer = None
+        if not self._waiting:
+            return
+        if self._loop.time() < self._due_s:
+            self._timer = self._loop.call_at(self._due_s, self._look_at_clock)
+            return
+        self._end_request(f"gave no answer within {self._deadline_s:g} s")
 
-    def _no_link(self) -> DeviceError:
-        error = self._refused
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return DeviceError(
-                f"{self._endpoint} shows a certificate that is not trusted "
-                f"({error.verify_message.rstrip('.')})",
-                field="tls",
-                fix="check ca_file and server_name, and that this is the right device",
-            )
-        if isinstance(error, ssl.SSLError):
-            return DeviceError(
-                f"{self._endpoint} does not agree on TLS ({error.reason})",
-                field="tls",
-                fix="check the port, and that the device accepts our certificate",
-            )
-        why = "" if error is None else f" ({error.strerror or error})"
-        return DeviceTimeout(f"{self._endpoint} refuses connections or cannot be reached{why}")
+    def _note_link(self, up: bool) -> None:
+        """Called by pymodbus; a request must not wait for an answer that cannot come."""
+        if not up:
+            self._lost = True
+            self._end_request("closed the connection")
+
+    def _end_request(self, reason: str) -> None:
+        waiting = self._client.ctx.response_future
+        if self._waiting and not waiting.done():
+            waiting.set_exception(_Ended(reason))
+
+
+class _Ended(Exception):
+    """Why no answer will come; no TimeoutError, which pymodbus would take for its own."""
+
+
+def _no_link(at: Endpoint, error: OSError) -> DeviceError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return DeviceError(
+            f"{at} shows a certificate that is not trusted ({error.verify_message.rstrip('.')})",
+            field="tls",
+            fix="check ca_file and server_name, and that this is the right device",
+        )
+    if isinstance(error, ssl.SSLError):
+        return DeviceError(
+            f"{at} does not agree on TLS ({error.reason})",
+            field="tls",
+            fix="check the port, and that the device accepts our certificate",
+        )
+    if at.tls is not None and isinstance(error, ConnectionResetError):
+        return DeviceTimeout(f"{at} broke off the TLS handshake", field="tls")
+    why = error.strerror or str(error) or type(error).__name__
+    return DeviceTimeout(f"{at} refuses connections or cannot be reached ({why})")
 
 
 class _Client(AsyncModbusTcpClient):
@@ -207,7 +222,7 @@ class _Client(AsyncModbusTcpClient):
     is read as two answers.
     """
 
-    def __init__(self, at: Endpoint, timeout_s: float, note_link: Callable[[bool], None]) -> None:
+    def __init__(self, at: Endpoint, note_link: Callable[[bool], None]) -> None:
         self.comm_params = CommParams(
             comm_type=CommType.TCP if at.tls is None else CommType.TLS,
             host=at.host,
@@ -215,7 +230,7 @@ class _Client(AsyncModbusTcpClient):
             comm_name="comm",
             sslctx=at.tls,
             reconnect_delay=0,
-            timeout_connect=timeout_s,
+            timeout_connect=_NO_TIMER,
         )
         super().__init__(
             at.host,

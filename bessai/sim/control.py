@@ -130,5 +130,5 @@ def _ask(socket_path: Path, request: bytes) -> bytes:
         raise BessaiError(
             f"no simulator answers ({error})",
             field=str(socket_path),
-            fix="check that the demo runs and the path is its control socket",
+            fix="check that the simulator runs and the path is its control socket",
         ) from None

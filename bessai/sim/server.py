@@ -141,8 +141,8 @@ class HostedInverter:
 
     async def _come_back(self, away_s: float) -> None:
         await asyncio.sleep(away_s)
-        self.inverter.faults = self.inverter.faults.without(FaultKind.REBOOT)
         await self.start()
+        self.inverter.faults = self.inverter.faults.without(FaultKind.REBOOT)
 
     async def _end_reboot(self) -> None:
         reboot, self._reboot = self._reboot, None

@@ -141,12 +141,12 @@ async def test_a_busy_device_gets_a_write_only_once(link: ModbusConnection, bank
 
 async def test_a_write_goes_before_reads_that_wait(link: ModbusConnection, bank: Bank) -> None:
     bank.gate.clear()
-    tasks = [asyncio.create_task(link.read(HOLDING, address, 1)) for address in (1, 2, 3)]
+    reads = [asyncio.create_task(link.read(HOLDING, address, 1)) for address in (1, 2, 3)]
     await bank.waiting.wait()
-    tasks.append(asyncio.create_task(link.write(MAIN, 9, (1,))))
+    write = asyncio.create_task(link.write(MAIN, 9, (1,)))
     await asyncio.sleep(0)
     bank.gate.set()
-    await asyncio.gather(*tasks)
+    await asyncio.gather(write, *reads)
     assert [pdu[2] for _, pdu in bank.seen] == [1, 9, 2, 3]
 
 
@@ -243,6 +243,18 @@ async def test_a_late_answer_is_not_taken_for_the_next_one(
     await asyncio.sleep(0)
     bank.gate.set()
     assert await reading == (66,)
+
+
+async def test_no_cancellation_is_lost(link: ModbusConnection) -> None:
+    """Not even one that comes in the same moment as the answer."""
+    for steps in range(200):
+        reading = asyncio.create_task(link.read(HOLDING, 5, 1))
+        for _ in range(steps % 40):
+            await asyncio.sleep(0)
+        if reading.cancel():
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+    assert await link.read(HOLDING, 5, 1) == (0,)
 
 
 async def test_a_connect_that_is_cancelled_leaves_no_link(server: ModbusServer) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from bessai.config.profile import MAIN, Space, Table
 from bessai.devices import ModbusInverter
 from bessai.devices.connection import ModbusConnection
 from bessai.errors import DeviceBusy, DeviceError, DeviceTimeout, RegisterRejected
@@ -16,7 +17,9 @@ from bessai.ports import SiteDevice
 from bessai.sim.inverter import SimulatedInverter
 from bessai.sim.server import LOOPBACK, HostedInverter
 from bessai.sim.spec import Fault
-from tests.support.simulated import SPEC, HandClock, client_of, fast_profile, simulated
+from tests.support.simulated import SPEC, HandClock, client_of, fast_profile, hosted, simulated
+
+HOLDING = Space(MAIN, Table.HOLDING)
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ async def host(clock: HandClock) -> AsyncIterator[HostedInverter]:
     hosted = HostedInverter(simulated(clock, minute_s=1.0))
     await hosted.start()
     yield hosted
-    hosted.stop()
+    await hosted.stop()
 
 
 @pytest.fixture
@@ -76,6 +79,7 @@ async def test_reads_every_field(device: ModbusInverter, clock: HandClock) -> No
         battery_status="standby",
         inverter_status="on-grid",
         commanded_kw=None,
+        pv_power_kw=0.0,
     )
 
 
@@ -150,11 +154,9 @@ async def test_dead_man_ends_a_command_and_a_renewal_keeps_it(
     assert (await device.read_telemetry()).commanded_kw is None
 
 
-async def test_power_above_the_devices_limit_is_rejected(device: ModbusInverter) -> None:
-    outcome = await device.apply_power(6.0)
-    assert isinstance(outcome, Rejected)
-    assert "exception 3" in outcome.error
-    assert (await device.read_telemetry()).commanded_kw is None
+async def test_power_above_the_devices_limit_is_narrowed_to_it(device: ModbusInverter) -> None:
+    assert await device.apply_power(6.0) == Applied(5.0, 3)
+    assert (await device.read_telemetry()).commanded_kw == 5.0
 
 
 async def test_power_above_the_profile_never_reaches_the_device(device: ModbusInverter) -> None:
@@ -216,16 +218,23 @@ async def test_unanswered_write_counts_as_possibly_done(
     assert (await hasty.read_telemetry()).commanded_kw is None
 
 
-async def test_garbage_is_none_and_missing(device: ModbusInverter, host: HostedInverter) -> None:
+async def test_garbage_is_none_and_missing(
+    device: ModbusInverter, host: HostedInverter, clock: HandClock
+) -> None:
     await host.set_fault(Fault.GARBAGE)
+    clock.at_s += fast_profile().connection.slow_s
     telemetry = await device.read_telemetry()
     assert telemetry.soc_pct is telemetry.active_power_kw is telemetry.temperature_c is None
     assert telemetry.battery_status is telemetry.inverter_status is None
-    assert {"soc", "battery_power", "unit1_temperature"} <= set(telemetry.missing)
+    assert {"soc", "battery_power", "unit1_temperature + unit2_temperature"} <= set(
+        telemetry.missing
+    )
 
 
-async def test_offline_meter_is_not_read(device: ModbusInverter, host: HostedInverter) -> None:
+async def test_offline_meter_is_not_read(host: HostedInverter, clock: HandClock) -> None:
     await host.set_fault(Fault.METER_OFFLINE)
+    device = client_of(host, clock)
+    await device.connect()
     telemetry = await device.read_telemetry()
     assert telemetry.soc_pct == 50.0
     assert telemetry.grid_power_kw is telemetry.exported_wh is telemetry.imported_wh is None
@@ -236,12 +245,27 @@ async def test_offline_meter_is_not_read(device: ModbusInverter, host: HostedInv
     }
 
 
+async def test_a_meter_that_goes_offline_costs_one_connection_and_no_more(
+    device: ModbusInverter, host: HostedInverter, clock: HandClock
+) -> None:
+    assert (await device.read_telemetry()).grid_power_kw == 0.0
+    await host.set_fault(Fault.METER_OFFLINE)
+    with pytest.raises(DeviceTimeout, match="closed the connection"):
+        await device.read_telemetry()
+    await device.connect()
+    for _ in range(12):
+        clock.at_s += 1.0
+        assert (await device.read_telemetry()).grid_power_kw is None
+    await host.set_fault(Fault.NONE)
+    assert (await device.read_telemetry()).grid_power_kw == 0.0
+
+
 async def test_reading_an_offline_meter_would_cost_the_link(host: HostedInverter) -> None:
     await host.set_fault(Fault.METER_OFFLINE)
-    link = ModbusConnection(LOOPBACK, host.port, 1, fast_profile().connection)
+    link = ModbusConnection(LOOPBACK, host.port, {MAIN: 1}, fast_profile().connection)
     await link.connect()
     with pytest.raises(DeviceTimeout, match="closed the connection"):
-        await link.read(37113, 2)
+        await link.read(HOLDING, 37113, 2)
     assert not link.connected
 
 
@@ -257,10 +281,11 @@ async def test_second_client_takes_the_connection(
 
 
 async def test_alarms_and_unknown_states_have_names(
-    device: ModbusInverter, host: HostedInverter
+    device: ModbusInverter, host: HostedInverter, clock: HandClock
 ) -> None:
     host.inverter.bank.put("alarm_1", 1 << 7)
     host.inverter.bank.put("device_status", 0x0777)
+    clock.at_s += fast_profile().connection.slow_s
     telemetry = await device.read_telemetry()
     assert telemetry.alarms == ("2032 grid loss",)
     assert telemetry.inverter_status == "unknown(1911)"
@@ -269,7 +294,7 @@ async def test_alarms_and_unknown_states_have_names(
 async def test_another_device_is_refused_and_let_go(host: HostedInverter, clock: HandClock) -> None:
     host.inverter.bank.put_text("model_name", "SG10RT")
     driver = client_of(host, clock)
-    with pytest.raises(DeviceError, match="is no SUN2000; got 'SG10RT'"):
+    with pytest.raises(DeviceError, match=r"is no SUN2000 or .*; got 'SG10RT'"):
         await driver.connect()
     with pytest.raises(DeviceTimeout, match="not connected"):
         await driver.read_telemetry()
@@ -280,12 +305,12 @@ class Clamping(SimulatedInverter):
 
     keep_command = True
 
-    def write(self, address: int, words: Sequence[int]) -> int | None:
+    def write(self, address: int, words: Sequence[int], device: str = MAIN) -> int | None:
         if address == 47249:
             words = [0, min(words[1], 1000)]
         if address == 47100 and not self.keep_command:
             words = [0]
-        return super().write(address, words)
+        return super().write(address, words, device)
 
 
 @pytest.fixture
@@ -293,7 +318,7 @@ async def clamping(clock: HandClock) -> AsyncIterator[HostedInverter]:
     hosted = HostedInverter(Clamping(SPEC, fast_profile(), 1.0, now=clock))
     await hosted.start()
     yield hosted
-    hosted.stop()
+    await hosted.stop()
 
 
 async def test_a_value_that_reads_back_otherwise_is_not_applied(
@@ -315,20 +340,29 @@ async def test_a_value_that_reads_back_otherwise_is_not_applied(
     await driver.close()
 
 
-async def test_foreign_write_is_seen_and_undone(
-    device: ModbusInverter, host: HostedInverter
-) -> None:
+async def test_foreign_write_is_seen_and_undone(clock: HandClock) -> None:
+    async with hosted(simulated(clock)) as host:
+        device = client_of(host, clock)
+        await device.connect()
+        await _foreign_write(device, host, clock)
+        await device.close()
+
+
+async def _foreign_write(device: ModbusInverter, host: HostedInverter, clock: HandClock) -> None:
     await device.apply_power(2.0)
     assert host.inverter.write(47249, [0, 4000]) is None
+    clock.at_s += fast_profile().connection.slow_s
     assert (await device.read_telemetry()).commanded_kw == 4.0
     assert await device.apply_power(2.0) == Applied(2.0, 2)
+    assert host.inverter.write(47100, [1]) is None
+    assert (await device.read_telemetry()).commanded_kw == 0.0, "the mode is seen at once"
 
 
 async def test_exceptions_of_a_hole_are_rejections(host: HostedInverter) -> None:
-    link = ModbusConnection(LOOPBACK, host.port, 1, fast_profile().connection)
+    link = ModbusConnection(LOOPBACK, host.port, {MAIN: 1}, fast_profile().connection)
     await link.connect()
     with pytest.raises(RegisterRejected, match=r"exception 2 \(illegal address\)"):
-        await link.read(33000, 2)
+        await link.read(HOLDING, 33000, 2)
     assert link.connected
     link.close()
 
@@ -336,14 +370,14 @@ async def test_exceptions_of_a_hole_are_rejections(host: HostedInverter) -> None
 async def test_the_link_is_as_slow_as_the_device_likes_it(host: HostedInverter) -> None:
     pauses = {"wait_after_connect_s": 0.15, "request_gap_s": 0.1}
     link = ModbusConnection(
-        LOOPBACK, host.port, 1, fast_profile().connection.model_copy(update=pauses)
+        LOOPBACK, host.port, {MAIN: 1}, fast_profile().connection.model_copy(update=pauses)
     )
     loop = asyncio.get_running_loop()
     began = loop.time()
     await link.connect()
     connected = loop.time()
     for _ in range(3):
-        await link.read(30000, 1)
+        await link.read(HOLDING, 30000, 1)
     link.close()
     assert connected - began >= 0.15
     assert loop.time() - connected >= 0.2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bessai.config.profile import MAIN, Guard, Point, PointType, Space, Table
+from bessai.config.profile import MAIN, Guard, Persistence, Point, PointType, Space, Table
 from bessai.devices.plan import Block, ReadRules, ReadSchedule, blocks
 
 HOLDING = Space(MAIN, Table.HOLDING)
@@ -95,7 +95,7 @@ def test_a_slow_point_in_reach_of_a_fast_block_rides_along() -> None:
 
 
 def test_a_write_only_point_is_never_read() -> None:
-    point_ = Point(address=1, type=PointType.U16, readable=False, persistence="command")
+    point_ = Point(address=1, type=PointType.U16, readable=False, persistence=Persistence.COMMAND)
     assert blocks({"order": point_}, {}, ReadRules()) == ()
 
 
@@ -156,7 +156,7 @@ def test_an_absent_point_is_found_left_out_and_told() -> None:
     )
     assert spans(device.cycle(schedule, 1.0)) == [(20, 3), (24, 4)]
     schedule.reset()
-    assert schedule.missing == ()
+    assert not schedule.missing
 
 
 def test_a_gap_that_cannot_be_bridged_is_remembered() -> None:

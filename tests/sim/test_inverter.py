@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bessai.sim.bank import ILLEGAL_ADDRESS, ILLEGAL_VALUE
+from bessai.sim.faults import Fault, Faults
 from bessai.sim.inverter import SimulatedInverter
-from bessai.sim.spec import Fault
 from tests.support.simulated import SPEC, HandClock, simulated
 
 
@@ -115,11 +115,11 @@ def test_refused_writes_change_nothing(address: int, words: list[int], code: int
 
 def test_garbage_hides_measurements_but_not_settings() -> None:
     inverter = simulated(HandClock())
-    inverter.fault = Fault.GARBAGE
+    inverter.set_faults(Faults([Fault.GARBAGE]))
     assert inverter.read(37760, 1) == [0xFFFF]
     assert inverter.read(37765, 2) == [0x7FFF, 0xFFFF]
     assert inverter.read(47082, 1) == [50]
-    inverter.fault = Fault.NONE
+    inverter.set_faults(Faults())
     assert inverter.read(37760, 1) == [500]
 
 
@@ -131,7 +131,7 @@ def test_identity_fills_every_register_a_client_probes() -> None:
     assert inverter.read(47089, 1) == [0]
     for address, count in ((30000, 15), (30015, 50), (32000, 20), (32064, 52), (37066, 4)):
         words = inverter.read(address, count)
-        assert words is not None
+        assert isinstance(words, list)
         assert len(words) == count
 
 

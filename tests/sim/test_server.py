@@ -110,9 +110,11 @@ async def test_faults_are_injected_through_the_socket(
     path = tmp_path / "control"
     control = await serve_control(path, simulator.set_fault)
     await asyncio.to_thread(inject_fault, path, "south", "busy")
-    assert simulator.inverter(SOUTH).fault is Fault.BUSY
+    assert list(simulator.inverter(SOUTH).faults) == [Fault.BUSY]
+    await asyncio.to_thread(inject_fault, path, "south", "drop:5,delay:0.1")
+    assert str(simulator.inverter(SOUTH).faults) == "drop:5, delay:0.1"
     await asyncio.to_thread(inject_fault, path, "south", "none")
-    assert simulator.inverter(SOUTH).fault is Fault.NONE
+    assert list(simulator.inverter(SOUTH).faults) == []
     with pytest.raises(BessaiError, match="'west'; use one of north, south"):
         await asyncio.to_thread(inject_fault, path, "west", "busy")
     assert path.stat().st_mode & 0o077 == 0
@@ -124,9 +126,14 @@ async def test_a_line_that_is_no_request_is_answered(
 ) -> None:
     control = await serve_control(tmp_path / "control", simulator.set_fault)
     reader, writer = await asyncio.open_unix_connection(tmp_path / "control")
-    for line in (b"hello\n", b'{"site": "north", "fault": "flood"}\n', b'{"site": "north"}\n'):
+    for line, said in (
+        (b"hello\n", b"not a request"),
+        (b'{"site": "north"}\n', b"not a request"),
+        (b'{"site": "north", "fault": "flood"}\n', b"unknown fault; got 'flood'"),
+        (b'{"site": "north", "fault": "alarm:soc:1"}\n', b"no such bit"),
+    ):
         writer.write(line)
-        assert b"not a request" in await asyncio.wait_for(reader.readline(), 2.0)
+        assert said in await asyncio.wait_for(reader.readline(), 2.0)
     writer.close()
     control.close()
 
@@ -164,5 +171,5 @@ def test_a_clock_survives_the_wire() -> None:
 
 def test_a_battery_beyond_the_profile_is_refused() -> None:
     big = one("north").model_copy(update={"max_charge_kw": 12.0})
-    with pytest.raises(BessaiError, match=r"max_charging_power.*up to 10000 W; got 12000"):
+    with pytest.raises(BessaiError, match=r"max_charge_kw.*up to 10 kW; got 12"):
         SimulatorServer(SimSpec(clock=CLOCK, inverters=(big,)))

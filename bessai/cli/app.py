@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bessai import __version__
 from bessai.cli.demo_fleet import DEFAULT_START, MAX_SITES
+from bessai.cli.devices import devices_app
 from bessai.cli.durations import parse_duration_s, parse_moment
 from bessai.cli.sim import sim_app
 from bessai.errors import BessaiError, ConfigError
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(devices_app, name="devices")
 app.add_typer(sim_app, name="sim")
 console = Console()
 FleetOption = Annotated[str | None, typer.Option("--fleet", help="Which fleet, by its id.")]

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from bessai.cli.tables import DASH
 from bessai.config.load import load_profile, registry_root
-from bessai.config.profile import MAIN, DeviceProfile, Persistence, Point
+from bessai.config.profile import MAIN, DeviceProfile, Evidence, Persistence, Point
 
 
 def known_profiles() -> list[DeviceProfile]:
@@ -24,20 +24,20 @@ def known_profiles() -> list[DeviceProfile]:
 
 def list_profiles(console: Console) -> None:
     """One row per family."""
-    table = _table("profile", "family", "points", "control", "dead-man", "reading", "controlling")
+    table = _table("profile", "family", "points", "control", "dead-man", "verified by")
+    for column in table.columns:
+        column.no_wrap = column.header != "family"
     for profile in known_profiles():
-        maturity = profile.maturity
         table.add_row(
             profile.name,
             Text(profile.title),
             str(len(profile.points)),
-            _control(profile),
+            "forced power" if profile.controllable else "monitor only",
             _dead_man(profile),
-            maturity.reading.value,
-            maturity.control.value if profile.controllable else DASH,
+            _weakest(profile).value,
         )
     console.print(table)
-    console.print("reading and controlling: how they were verified, see docs/reference/devices.md")
+    console.print("Verified by: the weakest evidence, see docs/reference/devices.md.")
 
 
 def show_profile(profile: DeviceProfile, console: Console, *, points: bool) -> None:
@@ -142,6 +142,13 @@ def _dead_man(profile: DeviceProfile) -> str:
     if not profile.controllable:
         return DASH
     return "none" if profile.dead_man is None else f"{profile.dead_man.period_s} s"
+
+
+def _weakest(profile: DeviceProfile) -> Evidence:
+    """How reading, and controlling where that is possible, were verified at least."""
+    maturity, order = profile.maturity, list(Evidence)
+    claims = (maturity.reading, maturity.control) if profile.controllable else (maturity.reading,)
+    return min(claims, key=order.index)
 
 
 def _clients(profile: DeviceProfile) -> str:

@@ -148,8 +148,9 @@ class _Hold:
         if isinstance(outcome, Rejected):
             raise DeviceError(outcome.error, field="power")
         trouble = _trouble(outcome)
-        if not trouble:
-            self._say(f"commanded {_told(self._power_kw)}, reads back", "green")
+        if isinstance(outcome, Applied):
+            self._power_kw = outcome.power_kw  # narrowed by the device's own limit, perhaps
+            self._say(f"commanded: {_told(self._power_kw)}", "green")
             trouble = await self._hold(for_s, stop)
         if trouble:
             self._say(f"{trouble}; releasing", "red")
@@ -193,13 +194,17 @@ class _Hold:
 
     def _judge(self, measured_kw: float | None) -> None:
         if measured_kw is None:
-            return self._say("whether the battery follows is not known: it tells no power", "yellow")
+            return self._say(
+                "whether the battery follows is not known: it tells no power", "yellow"
+            )
         near_kw = max(_NEAR_KW, _NEAR_SHARE * abs(self._power_kw))
         wrong = self._power_kw * measured_kw < 0 and abs(measured_kw) > near_kw
         if wrong:
             return self._say("WRONG SIGN: the battery goes the other way", "bold red")
         if abs(measured_kw - self._power_kw) > near_kw:
-            return self._say(f"the battery does not follow: {number(measured_kw, 'kW', 2)}", "yellow")
+            return self._say(
+                f"the battery does not follow: {number(measured_kw, 'kW', 2)}", "yellow"
+            )
         return self._say("the battery follows", "green")
 
     async def _release_once(self) -> str:

@@ -78,7 +78,7 @@ def _look(proxy: Proxy, known: frozenset[ClientId], say: Say) -> frozenset[Clien
     present = proxy.guests
     for guest in sorted(present - known, key=lambda g: g.number):
         say(f"guest {guest} came, {len(present)} now")
-    for guest in sorted(proxy.seen - present, key=lambda g: g.number):
+    for guest in sorted((known | proxy.seen) - present, key=lambda g: g.number):
         say(f"guest {guest} left after {_told(proxy.counts(guest))}, {len(present)} now")
         proxy.forget(guest)
     return present

@@ -59,7 +59,7 @@ async def _watch(target: Target, every_s: float, for_s: float | None, console: C
             await device.close()
 
 
-async def _follow(  # noqa: PLR0913, PLR0917 - the loop of one command
+async def _follow(
     device: ModbusInverter,
     target: Target,
     every_s: float,
@@ -120,17 +120,16 @@ def _rows(t: Telemetry) -> Iterator[tuple[str, str]]:
     yield "grid power, + export", number(t.grid_power_kw, "kW", 3, sign=True)
     yield "PV power", number(t.pv_power_kw, "kW", 3)
     yield "forced command", number(t.commanded_kw, "kW", 3, sign=True)
-    yield "may charge, may discharge", f"{_limit(t.charge_limit_kw)}, {_limit(t.discharge_limit_kw)}"
+    yield (
+        "may charge, may discharge",
+        f"{_limit(t.charge_limit_kw)}, {_limit(t.discharge_limit_kw)}",
+    )
     yield "battery temperature", number(t.temperature_c, "degC")
     yield "exported, imported", f"{_energy(t.exported_wh)}, {_energy(t.imported_wh)}"
     yield "battery", t.battery_status or DASH
     yield "inverter", t.inverter_status or DASH
     yield "alarms", ", ".join(t.alarms) or "none"
     yield "not available", ", ".join(t.missing) or "none"
-
-
-def _limit(power_kw: float | None) -> str:
-    return number(power_kw, "kW", 2)
 
 
 def _energy(energy_wh: int | None) -> str:

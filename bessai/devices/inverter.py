@@ -197,8 +197,6 @@ class ModbusInverter:
                     return Rejected(str(error))
                 return PartiallyApplied(done, write.name, str(error), stored)
             done += 1
-            if write.point.readable:
-                self._poller.image.put(write.point, write.registers)
         problem = await self._read_back(command)
         if problem is None:
             self._trusted = trusted
@@ -208,6 +206,9 @@ class ModbusInverter:
     async def _read_back(self, command: Command) -> str | None:
         """Read what was written; why that was not possible, or None."""
         points = {write.name: write.point for write in command.writes if write.point.readable}
+        for point in points.values():
+            # What was sent proves nothing: only what is read now may count as held.
+            self._poller.image.forget(point.space, point.address, point.end - 1)
         try:
             await self._poller.read_points(points, self._now())
         except DeviceError as error:

@@ -396,6 +396,50 @@ def test_cancellation_ends_the_loop_and_stop_still_releases() -> None:
     run_virtual(main)
 
 
+@pytest.mark.parametrize(
+    ("dead_man_s", "refusals", "released"), [(120.0, 2, 3), (120.0, 9, 3), (None, 9, 10)]
+)
+def test_a_release_is_tried_until_it_reads_back_where_nothing_else_ends_the_command(
+    dead_man_s: float | None, refusals: int, released: int
+) -> None:
+    async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
+        await until(lambda: device.commanded_kw == 4.0)
+        device.keeps_command = refusals
+        await loop.stop()
+        assert device.released == released
+        assert (device.commanded_kw is None) is (refusals < released)
+
+    play(script, dead_man_s=dead_man_s)
+
+
+def test_a_device_without_dead_man_is_connected_again_to_be_released() -> None:
+    async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
+        await until(lambda: device.commanded_kw == 4.0)
+        device.fault = "dead"
+        await until(lambda: loop.state is SiteState.UNREACHABLE)
+        stopping = asyncio.create_task(loop.stop())
+        await asyncio.sleep(6.0)
+        assert device.commanded_kw == 4.0
+        device.fault = None
+        await stopping
+        assert device.commanded_kw is None
+        assert loop.state is SiteState.STOPPED
+
+    play(script, dead_man_s=None)
+
+
+def test_a_device_that_stays_away_does_not_keep_the_site_from_stopping() -> None:
+    async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
+        await until(lambda: device.commanded_kw == 4.0)
+        device.fault = "dead"
+        began = virtual_now()
+        await loop.stop()
+        assert virtual_now() - began < 28.0
+        assert loop.state is SiteState.STOPPED
+
+    play(script, dead_man_s=None)
+
+
 def test_a_stop_during_a_slow_connect_leaves_no_command_behind() -> None:
     async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
         device.connect_s = 7.0

@@ -26,6 +26,7 @@ class FakeDevice:
         register_s: How long each of the four register writes of a command takes.
         sent: When each register was sent, with the power of its command.
         dead_man_s: Forgets a command after this time, if set.
+        keeps_command: How many releases are refused before one is taken.
     """
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class FakeDevice:
         self.connects: list[float] = []
         self.released = 0
         self.closed = 0
+        self.keeps_command = 0
         self._armed_at = 0.0
 
     async def connect(self) -> DeviceIdentity:
@@ -83,6 +85,11 @@ class FakeDevice:
 
     async def release(self) -> ApplyOutcome:
         self.released += 1
+        if self.fault == "dead":
+            return Rejected("not connected")
+        if self.keeps_command > 0:
+            self.keeps_command -= 1
+            return Rejected("register 47100: exception 4")
         self.commanded_kw = None
         return Applied(0.0, writes=1)
 

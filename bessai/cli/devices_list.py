@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rich import box
+import re
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -10,6 +11,9 @@ from rich.text import Text
 from bessai.cli.tables import DASH
 from bessai.config.load import load_profile, registry_root
 from bessai.config.profile import MAIN, DeviceProfile, Evidence, Persistence, Point
+
+_BRACKETS = re.compile(r" \([^)]*\)")
+"""What a title says beyond the family's name; `show` has all of it."""
 
 
 def known_profiles() -> list[DeviceProfile]:
@@ -30,7 +34,7 @@ def list_profiles(console: Console) -> None:
     for profile in known_profiles():
         table.add_row(
             profile.name,
-            Text(profile.title),
+            Text(_BRACKETS.sub("", profile.title)),
             str(len(profile.points)),
             "forced power" if profile.controllable else "monitor only",
             _dead_man(profile),
@@ -93,7 +97,7 @@ def _points(profile: DeviceProfile) -> Table:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

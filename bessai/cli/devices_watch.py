@@ -120,10 +120,8 @@ def _rows(t: Telemetry) -> Iterator[tuple[str, str]]:
     yield "grid power, + export", number(t.grid_power_kw, "kW", 3, sign=True)
     yield "PV power", number(t.pv_power_kw, "kW", 3)
     yield "forced command", number(t.commanded_kw, "kW", 3, sign=True)
-    yield (
-        "may charge, may discharge",
-        f"{_limit(t.charge_limit_kw)}, {_limit(t.discharge_limit_kw)}",
-    )
+    yield "may charge with", number(t.charge_limit_kw, "kW", 2)
+    yield "may discharge with", number(t.discharge_limit_kw, "kW", 2)
     yield "battery temperature", number(t.temperature_c, "degC")
     yield "exported, imported", f"{_energy(t.exported_wh)}, {_energy(t.imported_wh)}"
     yield "battery", t.battery_status or DASH

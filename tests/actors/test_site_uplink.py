@@ -15,8 +15,8 @@ from actors.ray_api import Actor
 from actors.site import FleetUplink
 from bessai.control import SiteLoop
 from bessai.model import MarketClock
-from tests.control.test_loop import site_config
 from tests.support.site_fakes import FakeDevice, FakeUplink
+from tests.support.site_play import site_config
 from tests.support.site_values import MARKET_0
 
 

@@ -13,7 +13,8 @@ from bessai.devices import ModbusInverter
 from bessai.devices.pdu import ExceptionCode
 from bessai.errors import DeviceBusy, DeviceError, DeviceTimeout
 from bessai.model.outcome import Applied, PartiallyApplied, Rejected
-from bessai.sim.inverter import HOLDING, SimulatedInverter
+from bessai.sim.bank import HOLDING
+from bessai.sim.inverter import SimulatedInverter
 from bessai.sim.server import HostedInverter
 from bessai.sim.spec import Fault
 from tests.support.simulated import SPEC, HandClock, client_of, fast_profile, hosted, simulated

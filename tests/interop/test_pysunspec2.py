@@ -60,11 +60,11 @@ def test_scale_factors_lead_to_the_values_that_the_device_means(der: SunSpecClie
 
 
 def test_model_704_sets_the_power_and_its_timer_reverts_it(der: SunSpecClient) -> None:
-    der.write(704, WSetMod=1, WSetRvrt=0, WSetEnaRvrt=1, WSet=-3000, WSetRvrtTms=3, WSetEna=1)
+    der.write(704, WSetMod=1, WSetRvrt=0, WSetEnaRvrt=1, WSet=-3000, WSetRvrtTms=5, WSetEna=1)
     assert der.read(701, "W") == [-3000]
     assert der.read(802, "ChaSt", "A") == [4, -8.3], "charging"
-    eventually(lambda: der.read(713, "SoC") > [50], 10)
-    eventually(lambda: der.read(701, "W") == [0], 10)
+    eventually(lambda: der.read(713, "SoC") > [50], 20)
+    eventually(lambda: der.read(701, "W") == [0], 20)
     assert der.read(704, "WSet", "WSetEna") == [0, 1]
     der.write(704, WSetRvrtTms=0, WSet=2000, WSetEna=1)
     assert der.read(701, "W") == [2000]
@@ -76,11 +76,11 @@ def test_model_124_forces_the_power_of_a_fronius_and_its_timer_reverts_it(
     fronius: SunSpecClient,
 ) -> None:
     assert fronius.read(124, "ChaState", "WChaMax", "OutWRte") == [50, 10_000, 100]
-    fronius.write(124, ChaGriSet=1, InOutWRte_RvrtTms=3, InWRte=30, OutWRte=-30, StorCtl_Mod=3)
+    fronius.write(124, ChaGriSet=1, InOutWRte_RvrtTms=5, InWRte=30, OutWRte=-30, StorCtl_Mod=3)
     assert fronius.group(160, "module", "DCW") == [0, 0, 3000, 0], "input 3 charges"
     assert fronius.read(103, "W") == [-3000]
-    eventually(lambda: fronius.read(124, "ChaState") > [50], 10)
-    eventually(lambda: fronius.read(103, "W") == [0], 10)
+    eventually(lambda: fronius.read(124, "ChaState") > [50], 20)
+    eventually(lambda: fronius.read(103, "W") == [0], 20)
     assert fronius.read(124, "StorCtl_Mod") == [0]
 
 

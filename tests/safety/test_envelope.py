@@ -197,7 +197,7 @@ def test_a_missing_device_limit_closes_its_direction_only() -> None:
 def test_grid_limits_count_other_flows(
     grid: float, battery: float, limits: dict[str, float], bounds: Bounds
 ) -> None:
-    site = replace(LIMITS, **limits)
+    site = replace(LIMITS, **limits)  # type: ignore[arg-type]
     result = check({"grid_power_kw": grid, "active_power_kw": battery}, limits=site)
     assert result.bounds.lower_kw == pytest.approx(bounds.lower_kw)
     assert result.bounds.upper_kw == pytest.approx(bounds.upper_kw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bessai.config import DeviceProfile, load_profile, profile_path
 from bessai.config.devices_doc import devices_page, devices_table, main
 from bessai.config.profile import Evidence
+from bessai.sim.faults import FaultKind
 from tools.doclinks import ROOT, broken_links
 
 PAGE = ROOT / "docs" / "reference" / "devices.md"
@@ -75,3 +77,9 @@ def cells(page: str, name: str, *, table: int) -> list[str]:
     """Cells of the row of ``name`` in the first table (families) or the second (maturity)."""
     rows = [line for line in page.splitlines() if line.startswith("|") and f"| `{name}` |" in line]
     return [cell.strip() for cell in rows[table].strip("|").split(" | ")]
+
+
+def test_every_fault_of_the_simulator_is_documented() -> None:
+    page = (ROOT / "docs" / "reference" / "simulator.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)[:`]", page, re.MULTILINE)
+    assert set(documented) == {kind.value for kind in FaultKind}

@@ -10,7 +10,7 @@ import pytest
 
 from bessai.cli.devices_list import known_profiles
 from bessai.config import DeviceProfile
-from bessai.config.profile import MAIN
+from bessai.config.profile import MAIN, Persistence
 from bessai.devices.connection import ModbusConnection
 from bessai.devices.discovery import discover
 from bessai.devices.mbap import ClientId, ModbusServer
@@ -46,7 +46,7 @@ async def probed(
 
 @pytest.mark.parametrize("family", NAMES)
 async def test_a_device_is_found_read_in_full_and_raises_no_doubt(family: str) -> None:
-    inverter = simulated(HandClock(), spec=spec_of(family, pv_kw=1.5))
+    inverter = simulated(HandClock(), spec=spec_of(family, pv_kw=1.5, load_kw=0.6))
     written = inverter.bank.reading.image.copy()
     async with hosted(inverter) as host:
         report = await probed(host.port, families())
@@ -63,7 +63,7 @@ async def test_a_device_is_found_read_in_full_and_raises_no_doubt(family: str) -
         assert any(law.ok and law.telling for law in device.laws), "no law had enough power"
         assert device.implausible == ()
     for name, point in inverter.profile.points.items():
-        if point.persistence.budgeted:
+        if point.persistence is not Persistence.READ_ONLY:
             assert inverter.bank.registers(name) == written.registers(point), "a probe wrote"
 
 
@@ -86,13 +86,13 @@ async def test_a_profile_with_a_wrong_sign_is_caught_by_its_laws(family: str) ->
 
 
 async def test_another_unit_id_is_found_where_wrong_ones_are_silent() -> None:
-    inverter = simulated(HandClock(), spec=spec_of("huawei_sun2000", unit_id=2))
+    inverter = simulated(HandClock(), spec=spec_of("sungrow_sh", unit_id=2))
     async with hosted(inverter) as host:
-        report = await probed(host.port, families("huawei_sun2000", "sma"))
+        report = await probed(host.port, families("sungrow_sh", "sma"))
     assert report.search.match is not None
     assert report.search.match.unit_id == 2
     tried = [(attempt.unit_id, attempt.family) for attempt in report.search.attempts]
-    assert tried[:2] == [(1, "huawei_sun2000"), (3, "sma")], "default unit ids come first"
+    assert tried[:2] == [(1, "sungrow_sh"), (3, "sma")], "default unit ids come first"
 
 
 async def test_a_family_that_anything_fits_yields_to_one_that_is_sure() -> None:

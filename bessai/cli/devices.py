@@ -161,7 +161,7 @@ def proxy(  # noqa: PLR0913 - one option each
 ) -> None:
     """Let several programs share the one connection that a device allows, until Ctrl-C."""
     from bessai.cli.devices_proxy import parse_listen, run_proxy  # noqa: PLC0415
-    from bessai.devices.proxy import Door, parse_networks  # noqa: PLC0415
+    from bessai.devices.door import Door, parse_networks  # noqa: PLC0415
 
     target = _target(host, profile, port, unit_id, user, password_file)
     door = Door(*parse_listen(listen), parse_networks(allow_from or ()))

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from bessai.cli.devices_target import Target, end_of_command, wait_for_end
+from bessai.devices.door import Door
 from bessai.devices.mbap import ClientId
-from bessai.devices.proxy import Counts, Door, Proxy
+from bessai.devices.proxy import Counts, Proxy
 from bessai.errors import ConfigError
 
 _LOOK_S: Final = 0.2

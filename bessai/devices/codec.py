@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from bessai.config.profile import BITFIELDS, SIGNED, Point, PointType, Space, WordOrder
+from bessai.devices.decoder import FLOAT_FORMATS, Decoder
 from bessai.errors import DeviceError
 
 Registers = tuple[int, ...]
 _TO_BASE: Final = {"W": 1.0, "kW": 1e3, "Wh": 1.0, "kWh": 1e3}
-_FLOAT_FORMATS: Final = {PointType.F32: ">f", PointType.F64: ">d"}
 
 
 class RegisterImage:
@@ -46,6 +47,10 @@ class RegisterImage:
         except KeyError:
             return None
 
+    def words_of(self, space: Space) -> Mapping[int, int]:
+        """All words of a space by address, as they are and as they will be."""
+        return self._words.setdefault(space, {})
+
     def forget(self, space: Space, first: int, last: int) -> None:
         """Drop the words of ``first`` to ``last``: they can no longer be read."""
         words = self._words.get(space, {})
@@ -59,21 +64,14 @@ class RegisterImage:
 
 def raw_value(point: Point, registers: Registers) -> int:
     """The integer in the registers, before sign, offset and gain; of a float its bits."""
-    words = registers if point.word_order is WordOrder.BIG else registers[::-1]
-    raw = 0
-    for word in words:
-        raw = raw << 16 | word
-    bits = 16 * point.count
-    return raw - (1 << bits) if point.type in SIGNED and raw >> (bits - 1) else raw
+    decoder = Decoder(point)
+    return decoder.raw(decoder.join(registers))
 
 
 def is_available(point: Point, registers: Registers) -> bool:
     """Whether the registers hold a value and not the device's invalid marker."""
-    raw = raw_value(point, registers)
-    mask = (1 << 16 * point.count) - 1
-    if point.not_available is not None and raw & mask == point.not_available & mask:
-        return False
-    return not point.is_float or math.isfinite(_float(point, raw))
+    decoder = Decoder(point)
+    return decoder.is_available(decoder.join(registers))
 
 
 def decode_number(point: Point, registers: Registers, gain: float | None = None) -> float | None:
@@ -81,28 +79,20 @@ def decode_number(point: Point, registers: Registers, gain: float | None = None)
 
     ``gain`` overrides the point's own, for points with a scale factor.
     """
-    if not is_available(point, registers):
-        return None
-    raw = raw_value(point, registers)
-    number = _float(point, raw) if point.is_float else raw
-    # Adding 0.0 makes -0.0, from a sign of -1, an ordinary zero.
-    value = point.sign * (number - point.offset) / (point.gain if gain is None else gain) + 0.0
-    return value if _in_range(point, value) else None
+    decoder = Decoder(point)
+    return decoder.number(decoder.join(registers), gain)
 
 
 def decode_enum(point: Point, registers: Registers) -> str | None:
     """The enum's name, ``unknown(n)`` for a value the profile does not list."""
-    if not is_available(point, registers):
-        return None
-    raw = raw_value(point, registers)
-    return point.enum.get(raw, f"unknown({raw})")
+    decoder = Decoder(point)
+    return decoder.enum(decoder.join(registers))
 
 
 def decode_bits(point: Point, registers: Registers) -> tuple[str, ...]:
     """Names of the bits that are set; ``unknown(bit n)`` for one the profile does not list."""
-    raw = raw_value(point, registers)
-    set_bits = (bit for bit in range(16 * point.count) if raw >> bit & 1)
-    return tuple(point.bits.get(bit, f"unknown(bit {bit})") for bit in set_bits)
+    decoder = Decoder(point)
+    return decoder.names(decoder.join(registers))
 
 
 def decode_text(registers: Registers) -> str:
@@ -153,7 +143,7 @@ def marker(point: Point) -> Registers | None:
     if point.not_available is not None:
         return encode_raw(point, point.not_available)
     if point.is_float:
-        quiet_nan = int.from_bytes(struct.pack(_FLOAT_FORMATS[point.type], math.nan), "big")
+        quiet_nan = int.from_bytes(struct.pack(FLOAT_FORMATS[point.type], math.nan), "big")
         return encode_raw(point, quiet_nan)
     return None
 
@@ -166,13 +156,8 @@ def convert(value: float, unit: str, wanted: str) -> float:
     """
     if unit == wanted:
         return value
-    if {unit, wanted} <= {"W", "kW"} or {unit, wanted} <= {"Wh", "kWh"}:
-        return value * _TO_BASE[unit] / _TO_BASE[wanted]
-    raise DeviceError(
-        f"unit {unit!r} does not convert to {wanted!r}",
-        field="unit",
-        fix="correct the unit in the device profile",
-    )
+    own, base = _in_base(unit, wanted)
+    return value * own / base
 
 
 def is_number(point: Point) -> bool:
@@ -180,15 +165,21 @@ def is_number(point: Point) -> bool:
     return point.type is not PointType.STRING and point.type not in BITFIELDS and not point.enum
 
 
-def _float(point: Point, raw: int) -> float:
-    data = (raw & ((1 << 16 * point.count) - 1)).to_bytes(2 * point.count, "big")
-    number: float = struct.unpack(_FLOAT_FORMATS[point.type], data)[0]
-    return number
+@cache
+def _in_base(unit: str, wanted: str) -> tuple[float, float]:
+    """Both units in what they are multiples of."""
+    if {unit, wanted} <= {"W", "kW"} or {unit, wanted} <= {"Wh", "kWh"}:
+        return _TO_BASE[unit], _TO_BASE[wanted]
+    raise DeviceError(
+        f"unit {unit!r} does not convert to {wanted!r}",
+        field="unit",
+        fix="correct the unit in the device profile",
+    )
 
 
 def _encode_float(point: Point, scaled: float, name: str) -> Registers:
     try:
-        data = struct.pack(_FLOAT_FORMATS[point.type], scaled)
+        data = struct.pack(FLOAT_FORMATS[point.type], scaled)
     except OverflowError:
         raise _out_of_range(point, scaled, name) from None
     return encode_raw(point, int.from_bytes(data, "big"))

@@ -10,7 +10,7 @@ from bessai.devices.plan import ReadRules, blocks
 from bessai.devices.reading import Reading
 from bessai.devices.reduce import without_points
 from bessai.devices.sunspec import find_models, located
-from bessai.errors import DeviceError, RegisterRejected
+from bessai.errors import DeviceError, DeviceTimeout, RegisterRejected
 from bessai.model import DeviceIdentity
 
 
@@ -24,6 +24,10 @@ class Link(Protocol):
 
     def use_unit(self, device: str, unit_id: int) -> None:
         """Talk to ``device`` under this unit id."""
+        ...
+
+    async def connect(self) -> None:
+        """Open the link anew."""
         ...
 
     async def read(self, space: Space, address: int, count: int) -> Registers:
@@ -84,7 +88,10 @@ async def identify(link: Link, profile: DeviceProfile) -> DeviceIdentity:
 async def _with_unit(
     link: Link, profile: DeviceProfile, device: str, candidates: tuple[int, ...]
 ) -> DeviceProfile:
-    """The profile, without the device's points where none of its candidates answers."""
+    """The profile, without the device's points where none of its candidates answers.
+
+    A unit that is not there may be refused or met with silence, which costs the link.
+    """
     points = {name: p for name, p in profile.points.items() if p.device == device}
     probes = [point for point in points.values() if point.readable][:1]
     for unit_id in candidates if probes else ():
@@ -92,6 +99,9 @@ async def _with_unit(
         try:
             await link.read(probes[0].space, probes[0].address, probes[0].count)
         except RegisterRejected:
+            continue
+        except DeviceTimeout:
+            await link.connect()
             continue
         return profile
     return without_points(profile, frozenset(points))

@@ -86,7 +86,7 @@ class ModbusInverter:
     @property
     def reading(self) -> Reading:
         """All that is known of the device's registers."""
-        return Reading(self._profile.points, self._poller.image)
+        return self._poller.reading
 
     async def connect(self) -> DeviceIdentity:
         """Open the connection, identify the device and read all that a command depends on.
@@ -117,7 +117,7 @@ class ModbusInverter:
         self._trusted = False
         await self._poller.read(measured_at)
         self._trusted = True
-        telemetry = to_telemetry(self._site_id, measured_at, self._profile, self._poller.image)
+        telemetry = to_telemetry(self._site_id, measured_at, self._profile, self.reading)
         if self._profile.command_readable:
             return telemetry
         return replace(telemetry, commanded_kw=self._remembered_kw(measured_at))

@@ -31,6 +31,7 @@ class Poller:
     Attributes:
         image: What was read and written on this connection; slow values are at most
             ``slow_s`` old, registers that may not be read now are not in it.
+        reading: The profile's points in the image.
         requests: Read requests sent so far.
     """
 
@@ -40,7 +41,7 @@ class Poller:
         fast, slow = poll_points(profile)
         self._schedule = ReadSchedule(fast, slow, ReadRules.of(profile))
         self.image = RegisterImage()
-        self._reading = Reading(profile.points, self.image)
+        self.reading = Reading(profile.points, self.image)
         self.requests = 0
 
     @property
@@ -90,7 +91,7 @@ class Poller:
         for guard in self._guards:
             if guard.requires not in block.points:
                 continue
-            raw = self._reading.raw(guard.requires)
+            raw = self.reading.raw(guard.requires)
             self._schedule.note_guard(guard.requires, raw, now)
             if raw != guard.equals:
                 self.image.forget(Space(guard.device, guard.table), guard.first, guard.last)

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
 
 from bessai.config.profile import BITFIELDS, CommandInForce, Point, PointType, Value
-from bessai.devices.codec import (
-    RegisterImage,
-    Registers,
-    convert,
-    decode_bits,
-    decode_enum,
-    decode_number,
-    decode_text,
-    is_available,
-    raw_value,
-)
+from bessai.devices.codec import RegisterImage, Registers, convert, decode_text
+from bessai.devices.decoder import Decoder
 
 _SCALE_LIMIT: Final = 10
 """SunSpec scale factors run from -10 to 10; anything else is not one."""
 
 
-class Reading:
-    """Points of a profile, as the image holds them; None is unknown or not available."""
+class _Cell(NamedTuple):
+    """A point where the image keeps its words."""
 
-    __slots__ = ("image", "points")
+    decoder: Decoder
+    words: Mapping[int, int]
+    unit: str
+    scale_factor: str | None
+
+
+class Reading:
+    """Points of a profile, as the image holds them; None is unknown or not available.
+
+    Worth keeping: how to decode a point is worked out at its first use.
+    """
+
+    __slots__ = ("_cells", "image", "points")
 
     def __init__(self, points: Mapping[str, Point], image: RegisterImage) -> None:
         self.points = points
         self.image = image
+        self._cells: dict[str, _Cell] = {}
 
     def registers(self, name: str) -> Registers | None:
         """Words of a point; None where the profile or the image lacks it."""
@@ -38,8 +42,8 @@ class Reading:
 
     def raw(self, name: str) -> int | None:
         """The integer in the registers, whatever it means."""
-        registers = self.registers(name)
-        return None if registers is None else raw_value(self.points[name], registers)
+        found = self._find(name)
+        return None if found is None else found[0].decoder.raw(found[1])
 
     def gain(self, name: str) -> float | None:
         """Raw steps per unit; None while the point's scale factor is not known."""
@@ -53,25 +57,27 @@ class Reading:
 
     def number(self, name: str, unit: str | None = None) -> float | None:
         """The value in the point's unit, or converted to ``unit``."""
-        registers = self.registers(name)
-        gain = None if registers is None else self.gain(name)
-        if registers is None or gain is None:
+        found = self._find(name)
+        if found is None:
             return None
-        point = self.points[name]
-        value = decode_number(point, registers, gain)
-        return value if value is None or unit is None else convert(value, point.unit, unit)
+        cell, bits = found
+        gain = None
+        if cell.scale_factor is not None and (gain := self.gain(name)) is None:
+            return None
+        value = cell.decoder.number(bits, gain)
+        return value if value is None or unit is None else convert(value, cell.unit, unit)
 
     def enum(self, name: str) -> str | None:
         """The enum's name, or ``unknown(n)``."""
-        registers = self.registers(name)
-        return None if registers is None else decode_enum(self.points[name], registers)
+        found = self._find(name)
+        return None if found is None else found[0].decoder.enum(found[1])
 
     def bits(self, name: str) -> tuple[str, ...] | None:
         """Names of the bits that are set."""
-        registers = self.registers(name)
-        if registers is None or not is_available(self.points[name], registers):
+        found = self._find(name)
+        if found is None or not found[0].decoder.is_available(found[1]):
             return None
-        return decode_bits(self.points[name], registers)
+        return found[0].decoder.names(found[1])
 
     def text(self, name: str) -> str | None:
         """Text of a string, name of an enum, names of bits, or a number with its unit."""
@@ -93,12 +99,17 @@ class Reading:
 
     def value(self, wanted: Value, unit: str) -> float | None:
         """A telemetry field in ``unit``, as its mapping says."""
+        for name in wanted.any_of:
+            value = self.number(name, unit)
+            if value is not None:
+                return value
         if wanted.any_of:
-            return next(_known(self.number(name, unit) for name in wanted.any_of), None)
-        if wanted.max_of:
-            return max(_known(self.number(name, unit) for name in wanted.max_of), default=None)
+            return None
         if wanted.product:
             return self._product(wanted.product, unit)
+        if wanted.max_of:
+            found = [self.number(name, unit) for name in wanted.max_of]
+            return max((value for value in found if value is not None), default=None)
         terms = [(term.factor, self.number(term.point, unit)) for term in wanted.sum]
         known = [factor * value for factor, value in terms if value is not None]
         return sum(known) if len(known) == len(terms) else None
@@ -112,6 +123,19 @@ class Reading:
             if all(self.raw(name) == wanted for name, wanted in state.when.items()):
                 return self._power_kw(state)
         return None
+
+    def _find(self, name: str) -> tuple[_Cell, int] | None:
+        """A point and its bits; None where the profile or the image lacks it."""
+        cell = self._cells.get(name)
+        if cell is None:
+            point = self.points.get(name)
+            if point is None:
+                return None
+            words = self.image.words_of(point.space)
+            cell = _Cell(Decoder(point), words, point.unit, point.scale_factor)
+            self._cells[name] = cell
+        bits = cell.decoder.find(cell.words)
+        return None if bits is None else (cell, bits)
 
     def _power_kw(self, state: CommandInForce) -> float | None:
         if state.point is None:
@@ -131,7 +155,3 @@ class Reading:
         return convert(
             first * second, "W" if units == {"V", "A"} else " x ".join(sorted(units)), unit
         )
-
-
-def _known(values: Iterable[float | None]) -> Iterator[float]:
-    return (value for value in values if value is not None)

@@ -8,23 +8,18 @@ others. A family that cannot be told by its answers counts only where no other o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from bessai.config.profile import MAIN, Connection, DeviceProfile, Space, Table
-from bessai.devices.codec import Registers
-from bessai.devices.connection import ModbusConnection
+from bessai.devices.careful import CarefulLine
 from bessai.devices.discovery import identify
 from bessai.devices.sunspec import find_models, located
-from bessai.errors import DeviceBusy, DeviceError, DeviceTimeout
+from bessai.errors import DeviceError
 from bessai.model import DeviceIdentity
 
 PROBE_DEADLINE_S: Final = 1.5
 """Real seconds for each answer; a device that is there answers within one."""
-
-_ASK_WHO: Final = bytes((0x2B, 0x0E, 0x01, 0x00))
-"""Read device identification, basic stream (Modbus Application Protocol V1.1b3, section 6.21)."""
-_OBJECTS_AT: Final = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +116,7 @@ class _Probe:
                 line.close()
         return None
 
-    async def _pass(self, lines: Sequence[_Line], *, usual: bool) -> Match | None:
+    async def _pass(self, lines: Sequence[CarefulLine], *, usual: bool) -> Match | None:
         """Try the default unit ids, or all others."""
         maybe: Match | None = None
         for line in lines:
@@ -134,8 +129,10 @@ class _Probe:
             line.close()
         return maybe
 
-    async def _open(self, port: int) -> _Line | None:
-        line = _Line(self._where.host, port, _habits(self._families(port), self._where.deadline_s))
+    async def _open(self, port: int) -> CarefulLine | None:
+        line = CarefulLine(
+            self._where.host, port, _habits(self._families(port), self._where.deadline_s)
+        )
         try:
             await line.connect()
         except DeviceError as error:
@@ -145,7 +142,7 @@ class _Probe:
         return line
 
     async def _try_unit(
-        self, line: _Line, unit_id: int, families: Sequence[DeviceProfile]
+        self, line: CarefulLine, unit_id: int, families: Sequence[DeviceProfile]
     ) -> Match | None:
         line.use_unit(MAIN, unit_id)
         maybe: Match | None = None
@@ -162,7 +159,9 @@ class _Probe:
             await self._ask_who(line, unit_id)
         return maybe
 
-    async def _try_family(self, line: _Line, unit_id: int, profile: DeviceProfile) -> Match | None:
+    async def _try_family(
+        self, line: CarefulLine, unit_id: int, profile: DeviceProfile
+    ) -> Match | None:
         try:
             identity = await _identify(line, profile)
         except DeviceError as error:
@@ -176,7 +175,7 @@ class _Probe:
         self._note(line.port, unit_id, profile.name, result)
         return Match(line.port, unit_id, profile, identity, certain)
 
-    async def _ask_who(self, line: _Line, unit_id: int) -> None:
+    async def _ask_who(self, line: CarefulLine, unit_id: int) -> None:
         name = await line.who()
         if name:
             self._note(line.port, unit_id, None, f"calls itself {name!r}")
@@ -208,94 +207,7 @@ class _Probe:
         return [unit_id for unit_id in every if unit_id not in first]
 
 
-@dataclass(slots=True)
-class _Line:
-    """A connection that asks nothing twice, and comes back after a silence.
-
-    Attributes:
-        answers: Whether the present unit has answered anything, a refusal included.
-    """
-
-    host: str
-    port: int
-    settings: Connection
-    answers: bool = False
-    _link: ModbusConnection = field(init=False)
-    _unit_id: int = field(default=0, init=False)
-    _known: dict[tuple[int, Space, int, int], Registers | DeviceError] = field(
-        default_factory=dict, init=False
-    )
-    _asks_who: bool = field(default=True, init=False)
-
-    def __post_init__(self) -> None:
-        self._link = ModbusConnection(self.host, self.port, {MAIN: 0}, self.settings)
-
-    @property
-    def address(self) -> str:
-        """``host:port``."""
-        return self._link.address
-
-    def use_unit(self, device: str, unit_id: int) -> None:
-        """Talk to this unit from now on."""
-        self._link.use_unit(device, unit_id)
-        self._unit_id, self.answers = unit_id, False
-
-    async def connect(self) -> None:
-        """Open the link where it is closed."""
-        if not self._link.connected:
-            await self._link.connect()
-
-    def close(self) -> None:
-        """Close the link; the next read opens it again."""
-        self._link.close()
-
-    async def read(self, space: Space, address: int, count: int) -> Registers:
-        """Read registers, or say again what came of it before."""
-        key = (self._unit_id, space, address, count)
-        if key not in self._known:
-            await self.connect()
-            self._known[key] = await self._ask(space, address, count)
-        found = self._known[key]
-        self.answers = self.answers or not isinstance(found, DeviceTimeout)
-        if isinstance(found, DeviceError):
-            raise found
-        return found
-
-    async def _ask(self, space: Space, address: int, count: int) -> Registers | DeviceError:
-        try:
-            return await self._link.read(space, address, count)
-        except DeviceBusy:
-            self.answers = True
-            raise
-        except DeviceError as error:
-            return error
-
-    async def who(self) -> str:
-        """What the unit calls itself by function 43/14; empty where it does not say."""
-        if not self._asks_who:
-            return ""
-        try:
-            await self.connect()
-            answer = await self._link.exchange(_ASK_WHO, unit_id=self._unit_id)
-        except DeviceTimeout:
-            self._asks_who = False  # some devices are silent to functions they do not know
-            return ""
-        return who_of(answer)
-
-
-def who_of(answer: bytes) -> str:
-    """Maker, product and version of an answer to function 43/14; empty for any other answer."""
-    if answer[:2] != _ASK_WHO[:2] or len(answer) < _OBJECTS_AT:
-        return ""
-    texts, at = [], _OBJECTS_AT
-    while at + 1 < len(answer):
-        size = answer[at + 1]
-        texts.append(answer[at + 2 : at + 2 + size].decode("ascii", errors="replace"))
-        at += 2 + size
-    return " ".join(text for raw in texts if (text := raw.strip("\0 ")))
-
-
-async def _identify(line: _Line, profile: DeviceProfile) -> DeviceIdentity:
+async def _identify(line: CarefulLine, profile: DeviceProfile) -> DeviceIdentity:
     if profile.sunspec is not None:
         models = await find_models(
             lambda address, count: line.read(Space(MAIN, Table.HOLDING), address, count),

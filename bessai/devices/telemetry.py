@@ -10,7 +10,7 @@ from bessai.config.profile import (
     Point,
     Refresh,
 )
-from bessai.devices.codec import RegisterImage, convert
+from bessai.devices.codec import convert
 from bessai.devices.reading import Reading
 from bessai.errors import ConfigError, DeviceError
 from bessai.model import SiteId, Telemetry
@@ -54,10 +54,16 @@ def poll_points(profile: DeviceProfile) -> tuple[dict[str, Point], dict[str, Poi
 
 
 def to_telemetry(
-    site_id: SiteId, measured_at: MonotonicS, profile: DeviceProfile, image: RegisterImage
+    site_id: SiteId, measured_at: MonotonicS, profile: DeviceProfile, reading: Reading
 ) -> Telemetry:
-    """Decode every mapped field; what is not available is None and named in ``missing``."""
-    reading = Reading(profile.points, image)
+    """Decode every mapped field; what is not available is None and named in ``missing``.
+
+    Args:
+        site_id: Whose device it is.
+        measured_at: Control time of the read.
+        profile: Maps the fields.
+        reading: Of the profile's points.
+    """
     missing: list[str] = []
 
     def number(key: str) -> float | None:

@@ -68,6 +68,13 @@ def port(simulator: Command) -> str:
     return simulator.wait_for(LISTENING)
 
 
+@pytest.fixture(scope="module")
+def shared_port() -> Iterator[str]:
+    """Of a device that no test changes."""
+    with running("sim", "inverter", "--port", "0") as command:
+        yield command.wait_for(LISTENING)
+
+
 def options(port: str, profile: str = HUAWEI) -> tuple[str, ...]:
     return ("--port", port, "--profile", profile)
 
@@ -111,16 +118,16 @@ def test_an_unknown_family_is_one_line(say: Say) -> None:
     assert HUAWEI in err
 
 
-def test_probe_finds_the_family_and_says_what_it_tried(say: Say, port: str) -> None:
-    code, out, _ = say("probe", "127.0.0.1", "--port", port, "--deadline", "0.5s")
+def test_probe_finds_the_family_and_says_what_it_tried(say: Say, shared_port: str) -> None:
+    code, out, _ = say("probe", "127.0.0.1", "--port", shared_port, "--deadline", "0.5s")
     assert code == 0
-    assert f"port {port} unit 1 {HUAWEI}: is 'SUN2000" in out
+    assert f"port {shared_port} unit 1 {HUAWEI}: is 'SUN2000" in out
     assert "deye: reading 0..7" in out
     assert "0 checks failed, 0 doubts" in out
 
 
-def test_probe_speaks_to_programs(say: Say, port: str) -> None:
-    code, out, _ = say("probe", "127.0.0.1", *options(port), "--json")
+def test_probe_speaks_to_programs(say: Say, shared_port: str) -> None:
+    code, out, _ = say("probe", "127.0.0.1", *options(shared_port), "--json")
     assert code == 0
     report = json.loads(out)
     assert report["found"]["profile"] == HUAWEI
@@ -154,8 +161,10 @@ def test_nothing_found_says_what_to_check(say: Say) -> None:
         assert hint in err
 
 
-def test_watch_shows_what_a_site_would_see(say: Say, port: str) -> None:
-    code, out, _ = say("watch", "127.0.0.1", *options(port), "--every", "0.2s", "--for", "1s")
+def test_watch_shows_what_a_site_would_see(say: Say, shared_port: str) -> None:
+    code, out, _ = say(
+        "watch", "127.0.0.1", *options(shared_port), "--every", "0.2s", "--for", "1s"
+    )
     assert code == 0
     title, *lines = out.splitlines()
     assert title.startswith("SUN2000")
@@ -177,8 +186,8 @@ def test_watch_goes_on_when_the_device_comes_back(simulator: Command, port: str)
     assert "Traceback" not in watch.output + simulator.output
 
 
-def test_another_device_than_the_profile_says_is_refused(say: Say, port: str) -> None:
-    code, _, err = say("watch", "127.0.0.1", *options(port, "sungrow_sh"), "--for", "1s")
+def test_another_device_than_the_profile_says_is_refused(say: Say, shared_port: str) -> None:
+    code, _, err = say("watch", "127.0.0.1", *options(shared_port, "sungrow_sh"), "--for", "1s")
     assert code == 1
     assert err.count("\n") == 1
 
@@ -216,9 +225,9 @@ def test_set_shows_asks_writes_and_reads_back(
     ],
 )
 def test_what_cannot_be_set_is_one_line(
-    say: Say, port: str, arguments: tuple[str, ...], parts: tuple[str, ...]
+    say: Say, shared_port: str, arguments: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
-    code, _, err = say("set", "127.0.0.1", *arguments, *options(port), "--yes")
+    code, _, err = say("set", "127.0.0.1", *arguments, *options(shared_port), "--yes")
     assert code == 1
     assert err.count("\n") == 1
     for part in parts:
@@ -307,13 +316,12 @@ def test_the_proxy_serves_two_guests_and_ends_cleanly(port: str) -> None:
     arguments = ("devices", "proxy", "127.0.0.1", *options(port), "--listen", "127.0.0.1:0")
     with running(*arguments) as proxy:
         own_port = int(proxy.wait_for(LISTENING))
-        guests = [ModbusTcpClient("127.0.0.1", port=own_port, retries=0) for _ in range(2)]
-        for _ in range(3):
-            for guest in guests:
-                assert guest.read_holding_registers(37760, count=1, device_id=1).registers == [500]
-        assert guests[0].write_register(47102, 100, device_id=1).exception_code == 1
-        for guest in guests:
-            guest.close()
+        with ModbusTcpClient("127.0.0.1", port=own_port, retries=0) as one:
+            with ModbusTcpClient("127.0.0.1", port=own_port, retries=0) as two:
+                for guest in (one, two) * 3:
+                    read = guest.read_holding_registers(37760, count=1, device_id=1)
+                    assert read.registers == [500]
+            assert one.write_register(47102, 100, device_id=1).exception_code == 1
         proxy.wait_for(r"left after 4 requests, 1 refused")
         proxy.wait_for(r"left after 3 requests, \d now")
         proxy.send(signal.SIGINT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ U_I_P = {
 }
 
 
-def profile_with(*checks: dict[str, object]) -> DeviceProfile:
+def profile_with(*checks: Mapping[str, object]) -> DeviceProfile:
     base = load_profile("deye")
     update = {
         "points": {name: Point.model_validate(point) for name, point in POINTS.items()},

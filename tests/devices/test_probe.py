@@ -11,12 +11,12 @@ import pytest
 from bessai.cli.devices_list import known_profiles
 from bessai.config import DeviceProfile
 from bessai.config.profile import MAIN, Persistence
+from bessai.devices.careful import who_of
 from bessai.devices.connection import ModbusConnection
 from bessai.devices.discovery import discover
 from bessai.devices.mbap import ClientId, ModbusServer
 from bessai.devices.pdu import ReadRequest, exception_answer, parse_request, read_answer
 from bessai.devices.probe import ProbeReport, Where, probe
-from bessai.devices.search import who_of
 from bessai.devices.survey import read_everything
 from bessai.sim.faults import Fault
 from bessai.sim.server import LOOPBACK, HostedInverter

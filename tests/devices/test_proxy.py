@@ -13,8 +13,9 @@ from pymodbus.client import AsyncModbusTcpClient
 from bessai.config.profile import MAIN, Connection
 from bessai.devices import ModbusInverter
 from bessai.devices.connection import ModbusConnection
+from bessai.devices.door import Door, parse_networks
 from bessai.devices.mbap import ClientId, ModbusServer
-from bessai.devices.proxy import MAX_WAITING, Door, Proxy, parse_networks
+from bessai.devices.proxy import MAX_WAITING, Proxy
 from bessai.errors import ConfigError
 from bessai.model import SiteId
 from bessai.model.outcome import Applied

@@ -9,6 +9,7 @@ import pytest
 from bessai.config import load_profile
 from bessai.config.profile import MAIN, Space, Table
 from bessai.devices.codec import RegisterImage
+from bessai.devices.reading import Reading
 from bessai.devices.telemetry import to_telemetry
 from bessai.model import SiteId, Telemetry
 from bessai.units import MonotonicS
@@ -17,7 +18,8 @@ from bessai.units import MonotonicS
 def telemetry_of(words: Mapping[int, int]) -> Telemetry:
     profile = load_profile("huawei_sun2000")
     image = RegisterImage({Space(MAIN, Table.HOLDING): words})
-    return to_telemetry(SiteId("north"), MonotonicS(5.0), profile, image)
+    reading = Reading(profile.points, image)
+    return to_telemetry(SiteId("north"), MonotonicS(5.0), profile, reading)
 
 
 def test_nothing_read_means_nothing_known() -> None:

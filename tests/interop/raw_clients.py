@@ -76,8 +76,10 @@ class PyModbus:
 
     def devices(self) -> dict[int, bytes]:
         """Objects from 0x87 on."""
-        answer = self._client.read_device_information(read_code=3, object_id=0x87, device_id=DIRECT)
-        assert isinstance(_accepted(answer), ReadDeviceInformationResponse)
+        answer = _accepted(
+            self._client.read_device_information(read_code=3, object_id=0x87, device_id=DIRECT)
+        )
+        assert isinstance(answer, ReadDeviceInformationResponse)
         return dict(answer.information)
 
     def close(self) -> None:

@@ -62,7 +62,8 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
         device,
         uplink,
         spec.clock,
-        dead_man_s=None if profile.dead_man is None else float(profile.dead_man.period_s),
+        # The loop renews at half of it.
+        dead_man_s=None if profile.dead_man is None else 2.0 * profile.dead_man.renewal_s,
         effect_s=profile.effect.within_s,
         limits=site.limits(profile),
         connection=connection,

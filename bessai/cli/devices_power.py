@@ -226,7 +226,7 @@ class _Hold:
 
     def _renewal_s(self) -> float:
         dead_man = self._target.profile.dead_man
-        return float("inf") if dead_man is None else dead_man.period_s / 2
+        return float("inf") if dead_man is None else dead_man.renewal_s
 
     @property
     def _fix(self) -> str:

@@ -43,11 +43,12 @@ device ends a command by itself. *Persistence*: which registers are stored.
 
 ABSENT: Final = """\
 ## Not here
-- **Tesla** (Powerwall, Megapack): no local Modbus interface for third parties.
+- **Tesla**: a Powerwall has no local Modbus interface for third parties. The controller of a
+  Megapack plant speaks Modbus TCP to the plant's operator, but no register map of it is public.
 - **BYD** battery boxes: they hang on the battery interface of another maker's inverter and take no
   power commands of their own. Use the profile of that inverter.
 
-A profile for either would name registers that do not exist.
+A profile for either would name registers that do not exist or that nobody published.
 """
 
 
@@ -136,7 +137,8 @@ def _dead_man(profile: DeviceProfile) -> str:
     if profile.dead_man is None:
         return "**none**"
     restarted_by = ", ".join(f"`{name}`" for name in profile.dead_man.restarted_by)
-    return f"{profile.dead_man.period_s} s, restarted by {restarted_by}"
+    renewed = "" if profile.dead_man.renew_s is None else f" every {profile.dead_man.renew_s:g} s"
+    return f"{profile.dead_man.period_s} s, restarted{renewed} by {restarted_by}"
 
 
 def _worn(profile: DeviceProfile) -> Iterator[str]:

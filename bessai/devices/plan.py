@@ -69,7 +69,7 @@ class ReadSchedule:
         self._missing: dict[str, Span] = {}
         self._cuts: list[Cut] = []
         self._layouts: dict[tuple[Guard, ...], Layout] = {}
-        self._read_at: dict[str, float] = {}
+        self._read_at = dict.fromkeys(self._points, -math.inf)
         self._noted: dict[str, tuple[int | None, float]] = {}
         self._last_s: float | None = None
         self._step_s = 0.0
@@ -86,15 +86,17 @@ class ReadSchedule:
             now_s: Monotonic seconds.
         """
         layout = self._layout(self._holding(now_s))
-        ready = [block for block in layout.slow if self.allows(block, now_s)]
-        barred = [block for block in layout.slow if block not in ready]
-        chosen = self._in_turn(ready, now_s)
-        blocks = (*layout.fast, *chosen, *barred)
-        return sorted(blocks, key=lambda block: bool(block.guards))
+        ready: list[Block] = []
+        barred: list[Block] = []
+        for block in layout.slow:
+            (ready if self.allows(block, now_s) else barred).append(block)
+        blocks = (*layout.fast, *self._in_turn(ready, now_s), *barred)
+        free = [block for block in blocks if not block.guards]
+        return free + [block for block in blocks if block.guards]
 
     def allows(self, block: Block, now_s: float) -> bool:
         """Whether all guards of ``block`` are known to hold, by values not older than slow_s."""
-        return all(self._holds(guard, now_s) for guard in block.guards)
+        return not block.guards or all(self._holds(guard, now_s) for guard in block.guards)
 
     def cover(self, points: Mapping[str, Point], now_s: float) -> tuple[Block, ...]:
         """The fewest blocks for these points now, with the points that guard them first.
@@ -170,11 +172,13 @@ class ReadSchedule:
             self._step_s = max(elapsed_s, _STEP_MEMORY * self._step_s)
             self._credit += len(ready) * elapsed_s / self._round_s()
         self._last_s = now_s
-        ages = {block: now_s - self._oldest(block) for block in ready}
-        oldest_first = sorted(ready, key=lambda block: -ages[block])
+        read_at = [min(map(self._read_at.__getitem__, block.points)) for block in ready]
         # A float step of 0.1 s adds up to a little more than it should.
-        urgent = sum(age + self._step_s > slow_s * (1 + 1e-9) for age in ages.values())
-        chosen = oldest_first[: max(urgent, math.floor(self._credit + 1e-9))]
+        latest = now_s + self._step_s - slow_s * (1 + 1e-9)
+        urgent = sum(at < latest for at in read_at)
+        due = max(urgent, math.floor(self._credit + 1e-9))
+        oldest_first = sorted(range(len(ready)), key=read_at.__getitem__)
+        chosen = [ready[index] for index in oldest_first[:due]]
         self._credit = max(0.0, self._credit - len(chosen))
         return chosen
 
@@ -183,9 +187,6 @@ class ReadSchedule:
         if self._step_s == 0.0:
             return self._rules.slow_s
         return self._step_s * max(1, math.floor(self._rules.slow_s / self._step_s + 1e-9))
-
-    def _oldest(self, block: Block) -> float:
-        return min(self._read_at.get(name, -math.inf) for name in block.points)
 
     def _halves(self, block: Block) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Points before and after the boundary nearest to the middle; all, where there is none."""

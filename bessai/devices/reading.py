@@ -65,7 +65,9 @@ class Reading:
         if cell.scale_factor is not None and (gain := self.gain(name)) is None:
             return None
         value = cell.decoder.number(bits, gain)
-        return value if value is None or unit is None else convert(value, cell.unit, unit)
+        if value is None or unit is None or unit == cell.unit:
+            return value
+        return convert(value, cell.unit, unit)
 
     def enum(self, name: str) -> str | None:
         """The enum's name, or ``unknown(n)``."""

@@ -90,6 +90,9 @@ class Turns:
 
     def release(self) -> None:
         """Hand the turn to the next one."""
+        if not any(self._queues):
+            self._held = False
+            return
         waiting = [self._waits(queue) for queue in self._queues]
         chosen = next_urgency(waiting, self._passed)
         if chosen is None:

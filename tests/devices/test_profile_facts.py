@@ -1,8 +1,8 @@
 """Profiles against tables of register facts: addresses, lengths, types and gains are not guesses.
 
 ``data/registers_<profile>.csv`` holds the facts of a family, as published sources state them; a
-file dropped in there is checked. Optional columns: ``access`` (RO, RW, WO) and ``table`` (holding,
-input), for families that use the same address in both.
+file dropped in there is checked. Optional columns: ``access`` (RO, RW, WO), ``unit`` and ``table``
+(holding, input), for families that use the same address in both.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ class Fact:
     gain: str
     access: str
     table: str
+    unit: str | None
 
     @classmethod
     def of(cls, row: dict[str, str]) -> Fact:
@@ -62,6 +63,7 @@ class Fact:
             row["gain"] or "1",
             row.get("access") or "",
             row.get("table") or "",
+            row.get("unit"),
         )
 
     def mistakes(self, point: Point) -> Iterator[str]:
@@ -78,6 +80,12 @@ class Fact:
             yield f"word order {point.word_order}, not {order}"
         if self.access == "RO" and point.persistence is not Persistence.READ_ONLY:
             yield f"persistence {point.persistence}, but it cannot be written"
+        if self.access in ("RW", "WO") and point.persistence is Persistence.READ_ONLY:
+            yield "persistence read_only, but it can be written"
+        if self.access == "RW" and not point.readable:
+            yield "not readable, but it can be read"
+        if self.unit is not None and point.unit != self.unit:
+            yield f"unit {point.unit!r}, not {self.unit!r}"
         if self.access == "WO" and point.readable:
             yield "readable, but it can only be written"
         yield from self._gain_mistakes(point)
@@ -154,12 +162,19 @@ def test_a_profile_invents_no_address_and_leaves_out_no_plain_value(family: str)
         ({"type": PointType.I16}, "type i16, not UINT16"),
         ({"count": 2, "type": PointType.U32}, "count 2, not 1"),
         ({"persistence": Persistence.VOLATILE}, "cannot be written"),
+        ({"unit": "Wh"}, "unit 'Wh', not '%'"),
     ],
 )
 def test_a_wrong_point_is_found(change: dict[str, object], complaint: str) -> None:
     point = profile_of("huawei_sun2000").points["soc"]
     wrong = {"soc": point.model_copy(update=change)}
     assert complaint in contradictions(facts_of("huawei_sun2000"), wrong)[0]
+
+
+def test_a_point_that_can_be_written_and_is_not_is_found() -> None:
+    command = profile_of("huawei_sun2000").points["forced_command"]
+    wrong = {"forced_command": command.model_copy(update={"persistence": Persistence.READ_ONLY})}
+    assert "it can be written" in contradictions(facts_of("huawei_sun2000"), wrong)[0]
 
 
 def test_a_point_in_the_wrong_table_or_word_order_is_found() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bessai.config.base import ConfigModel
 
@@ -53,11 +53,28 @@ class DeadMan(ConfigModel):
         period_s: Real seconds without renewal after which the command ends.
         restarted_by: Points whose write restarts the timer.
         on_expiry: Raw values that the device falls back to.
+        renew_s: Where devices of the family are known to end a command earlier than after
+            ``period_s``, how often it is renewed; otherwise at half the period.
     """
 
     period_s: int = Field(gt=0)
     restarted_by: tuple[str, ...] = Field(min_length=1)
     on_expiry: dict[str, int] = Field(min_length=1)
+    renew_s: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.renew_s is not None and self.renew_s > self.period_s / 2:
+            raise ValueError(
+                f"renew_s {self.renew_s:g} is more than half of period_s {self.period_s}; "
+                "one lost renewal would end the command"
+            )
+        return self
+
+    @property
+    def renewal_s(self) -> float:
+        """Real seconds from one renewal to the next."""
+        return self.period_s / 2 if self.renew_s is None else self.renew_s
 
 
 class WriteBudget(ConfigModel):

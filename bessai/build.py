@@ -62,8 +62,7 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
         device,
         uplink,
         spec.clock,
-        # The loop renews at half of it.
-        dead_man_s=None if profile.dead_man is None else 2.0 * profile.dead_man.renewal_s,
+        renew_s=None if profile.dead_man is None else profile.dead_man.renewal_s,
         effect_s=profile.effect.within_s,
         limits=site.limits(profile),
         connection=connection,
@@ -98,4 +97,8 @@ def _budget(spec: SiteSpec, profile: DeviceProfile, clocks: Clocks) -> Budget:
         folder = state_folder() / "write-budget"
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{spec.site.id}.json"
-    return Budget(profile.write_budget, now=clocks.now, path=path)
+    own = spec.site.write_budget_per_day
+    limits = profile.write_budget
+    if own is not None:
+        limits = limits.model_copy(update={"per_day": own})
+    return Budget(limits, now=clocks.now, path=path)

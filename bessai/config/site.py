@@ -90,6 +90,7 @@ class SiteConfig(ConfigModel):
     max_age_s: float = Field(default=10.0, gt=0, le=10.0)
     accept_no_dead_man: bool = False
     accept_missing: tuple[Dispensable, ...] = ()
+    write_budget_per_day: int | None = Field(default=None, ge=1)
     tls: TlsConfig | None = None
     login: LoginConfig | None = None
     ray_resource: str | None = None

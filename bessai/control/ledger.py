@@ -73,10 +73,10 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class WriteRules:
-    """Static part: peak power of the site and the device's dead-man, or None without one."""
+    """Static part: peak power of the site, and how often a command is renewed, or None."""
 
     peak_kw: float
-    dead_man_s: float | None
+    renew_s: float | None
 
     @property
     def dead_band_kw(self) -> float:
@@ -156,7 +156,7 @@ def _kind(
         return WriteKind.EXTERNAL
     if _is_change(written, target_kw, rules):
         return WriteKind.CHANGE
-    if rules.dead_man_s is not None and now - ledger.written_at >= rules.dead_man_s / 2:
+    if rules.renew_s is not None and now - ledger.written_at >= rules.renew_s:
         return WriteKind.RENEW
     return None
 

@@ -49,7 +49,8 @@ class SiteLoop:
         device: Its inverter.
         uplink: Its way to the fleet.
         clock: Market time.
-        dead_man_s: The device's own timer in real seconds, or None where it has none.
+        renew_s: Real seconds after which a command is renewed for the device's own timer, or None
+            where it has none.
         effect_s: Real seconds in which the device's power follows a command.
         limits: What safety allows at most; left out, what the site file says alone.
         connection: How the device family likes to be connected; of the profile.
@@ -63,7 +64,7 @@ class SiteLoop:
         uplink: Uplink,
         clock: MarketClock,
         *,
-        dead_man_s: float | None,
+        renew_s: float | None,
         effect_s: float = EFFECT_S,
         limits: SiteLimits | None = None,
         connection: Connection | None = None,
@@ -72,7 +73,7 @@ class SiteLoop:
         family = connection or Connection()
         self._site = site
         self._rules = SiteRules(
-            limits or site.limits(), site.cycle_s, clock.speed, dead_man_s, effect_s
+            limits or site.limits(), site.cycle_s, clock.speed, renew_s, effect_s
         )
         self._clock = clock
         self._clocks = clocks or Clocks()
@@ -127,7 +128,7 @@ class SiteLoop:
         except TimeoutError:
             self._journal.event("cycle still busy at stop")
             await self._end_cycle()
-        await self._contact.release(insist=self._rules.dead_man_s is None)
+        await self._contact.release(insist=self._rules.renew_s is None)
         self._control = ControlState()
         self._record = Record(state=SiteState.STOPPED)
         await self._reporter.report(FAREWELL_TIMEOUT_S)

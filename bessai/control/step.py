@@ -34,21 +34,22 @@ class SiteRules:
         limits: What the site file allows.
         cycle_s: Real seconds between cycles.
         speed: Market seconds per real second.
-        dead_man_s: The device's own timer, or None where it has none.
+        renew_s: Real seconds after which a command is renewed for the device's own timer, or None
+            where it has none.
         effect_s: Real seconds in which the device's power follows a command.
     """
 
     limits: SiteLimits
     cycle_s: float
     speed: float
-    dead_man_s: float | None
+    renew_s: float | None
     effect_s: float = EFFECT_S
 
     @property
     def writes(self) -> WriteRules:
         """The part that the write ledger needs."""
         peak_kw = max(self.limits.max_charge_kw, self.limits.max_discharge_kw)
-        return WriteRules(peak_kw, self.dead_man_s)
+        return WriteRules(peak_kw, self.renew_s)
 
 
 @dataclass(frozen=True, slots=True)

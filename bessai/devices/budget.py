@@ -101,7 +101,7 @@ class Budget:
             return (
                 f"{name}: was written {self.spent(name)} times in 24 h; {self._limits.per_day} are "
                 f"allowed, the next one in {self._free_in_s(name) / 60:.0f} min; raise "
-                "write_budget.per_day only if its memory takes it"
+                "write_budget_per_day of the site only if its memory takes it"
             )
         last = self._last.get(name)
         wait_s = 0.0 if last is None else last + self._limits.min_interval_s - self._now()

@@ -43,7 +43,7 @@ async def test_only_a_fleet_that_is_gone_for_good_is_searched_again(
         return FailingFleet(None, error)
 
     clock = MarketClock(MARKET_0, datetime.now(UTC))
-    loop = SiteLoop(site_config(), FakeDevice(), FakeUplink(), clock, dead_man_s=120.0)
+    loop = SiteLoop(site_config(), FakeDevice(), FakeUplink(), clock, renew_s=60.0)
     uplink = FleetUplink(find)
     for _ in range(2):
         with pytest.raises(FleetUnavailable, match=type(error).__name__):
@@ -60,7 +60,7 @@ async def test_a_head_that_is_away_costs_one_thread_and_not_the_name_of_the_inve
         raise ValueError("no such actor")
 
     clock = MarketClock(MARKET_0, datetime.now(UTC))
-    loop = SiteLoop(site_config(), FakeDevice(), FakeUplink(), clock, dead_man_s=120.0)
+    loop = SiteLoop(site_config(), FakeDevice(), FakeUplink(), clock, renew_s=60.0)
     uplink = FleetUplink(find)
     try:
         for _ in range(40):

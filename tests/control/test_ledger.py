@@ -18,7 +18,7 @@ from bessai.model import Bounds
 from bessai.units import MonotonicS
 from tests.support.site_values import telemetry_at
 
-RULES = WriteRules(peak_kw=5.0, dead_man_s=120.0)
+RULES = WriteRules(peak_kw=5.0, renew_s=60.0)
 OPEN = Bounds(-5.0, 5.0)
 AT_100 = MonotonicS(100.0)
 WROTE_2 = Ledger(written_kw=2.0, written_at=AT_100)
@@ -50,7 +50,7 @@ def test_when_a_command_is_written(
 
 
 def test_without_a_dead_man_nothing_is_renewed() -> None:
-    rules = WriteRules(peak_kw=5.0, dead_man_s=None)
+    rules = WriteRules(peak_kw=5.0, renew_s=None)
     assert decide_write(WROTE_2, 2.0, OPEN, MonotonicS(9999.0), rules) is None
 
 

@@ -35,9 +35,7 @@ def test_cancellation_ends_the_loop_and_stop_still_releases() -> None:
     async def main() -> None:
         device, uplink = FakeDevice(), FakeUplink(LEASED)
         clock = MarketClock(MARKET_0, WALL_0)
-        loop = SiteLoop(
-            site_config(), device, uplink, clock, dead_man_s=None, clocks=virtual_clocks()
-        )
+        loop = SiteLoop(site_config(), device, uplink, clock, renew_s=None, clocks=virtual_clocks())
         running = asyncio.create_task(loop.run())
         await until(lambda: device.commanded_kw == 4.0)
         running.cancel()
@@ -51,10 +49,10 @@ def test_cancellation_ends_the_loop_and_stop_still_releases() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dead_man_s", "refusals", "released"), [(120.0, 2, 3), (120.0, 9, 3), (None, 9, 10)]
+    ("renew_s", "refusals", "released"), [(60.0, 2, 3), (60.0, 9, 3), (None, 9, 10)]
 )
 def test_a_release_is_tried_until_it_reads_back_where_nothing_else_ends_the_command(
-    dead_man_s: float | None, refusals: int, released: int
+    renew_s: float | None, refusals: int, released: int
 ) -> None:
     async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
         await until(lambda: device.commanded_kw == 4.0)
@@ -63,7 +61,7 @@ def test_a_release_is_tried_until_it_reads_back_where_nothing_else_ends_the_comm
         assert device.released == released
         assert (device.commanded_kw is None) is (refusals < released)
 
-    play(script, dead_man_s=dead_man_s)
+    play(script, renew_s=renew_s)
 
 
 def test_a_device_without_dead_man_is_connected_again_to_be_released() -> None:
@@ -78,7 +76,7 @@ def test_a_device_without_dead_man_is_connected_again_to_be_released() -> None:
         await stopping
         assert (device.commanded_kw, loop.state) == (None, SiteState.STOPPED)
 
-    play(script, dead_man_s=None)
+    play(script, renew_s=None)
 
 
 def test_a_device_that_stays_away_does_not_keep_the_site_from_stopping() -> None:
@@ -90,7 +88,7 @@ def test_a_device_that_stays_away_does_not_keep_the_site_from_stopping() -> None
         assert virtual_now() - began < 28.0
         assert loop.state is SiteState.STOPPED
 
-    play(script, dead_man_s=None)
+    play(script, renew_s=None)
 
 
 def test_a_stop_during_a_slow_connect_leaves_no_command_behind() -> None:

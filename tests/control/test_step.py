@@ -18,7 +18,7 @@ from bessai.units import MonotonicS
 from tests.support.site_strategies import telemetries
 from tests.support.site_values import LIMITS, MARKET_0, SITE, schedule, telemetry_at
 
-RULES = SiteRules(LIMITS, cycle_s=1.0, speed=1.0, dead_man_s=120.0)
+RULES = SiteRules(LIMITS, cycle_s=1.0, speed=1.0, renew_s=60.0)
 PLAN = schedule([4.0, -2.0])
 
 

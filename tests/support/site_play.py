@@ -26,7 +26,7 @@ def play(
     script: Script,
     *,
     reply: FleetReply = LEASED,
-    dead_man_s: float | None = 120.0,
+    renew_s: float | None = 60.0,
     fault: str | None = None,
 ) -> None:
     """Run a site in virtual time beside a script, and stop it at the end."""
@@ -36,7 +36,7 @@ def play(
         device.fault = fault
         clock = MarketClock(MARKET_0, WALL_0, speed=1.0)
         loop = SiteLoop(
-            site_config(), device, uplink, clock, dead_man_s=dead_man_s, clocks=virtual_clocks()
+            site_config(), device, uplink, clock, renew_s=renew_s, clocks=virtual_clocks()
         )
         running = asyncio.create_task(loop.run())
         await script(loop, device, uplink)

@@ -26,10 +26,11 @@ demo: setup ## Run a simulated fleet until Ctrl-C; pass options with ARGS="--sit
 	@exec $(BIN)/bessai demo $(ARGS)
 
 test: lint types ## Format, lint, types and import contracts, then the tests with coverage
-	@exec $(BIN)/python -m pytest --cov --cov-report=term $(ARGS)
+	$(call pytest,and not slow)
 
+test-all: export HYPOTHESIS_PROFILE := search
 test-all: lint types ## The same with the tests that take minutes
-	@HYPOTHESIS_PROFILE=search exec $(BIN)/python -m pytest --cov --cov-report=term -m "" $(ARGS)
+	$(call pytest,)
 
 lint: setup-dev ## Format, lint and import contracts
 	@echo "== format"; $(BIN)/ruff format --check --quiet .
@@ -78,6 +79,20 @@ $(STAMPS)/dev: requirements/dev.lock $(STAMPS)/core
 $(STAMPS)/project: pyproject.toml $(STAMPS)/core
 	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
+
+# First what may run side by side, one process per core; then, one at a time, what starts a Ray or a
+# browser and wants the machine for itself. Status 5 is "no such test here".
+define pytest
+@set +e; run() { $(BIN)/python -m pytest --cov --cov-append "$$@" $(ARGS); }; \
+rm -f .coverage .coverage.*; \
+echo "== tests, side by side"; \
+run -n auto --maxprocesses 8 --cov-report= -m "not ray and not browser $(1)"; first=$$?; \
+if (( first != 0 && first != 5 )); then exit $$first; fi; \
+echo "== tests with a Ray or a browser"; \
+run --cov-report=term -m "(ray or browser) $(1)"; second=$$?; \
+if (( second == 5 && first == 0 )); then $(BIN)/python -m coverage report; exit 0; fi; \
+exit $$second
+endef
 
 define install
 @SECONDS=0; \

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -31,14 +32,13 @@ def run_probe(
     Raises:
         DeviceError: nothing was found, or what was found cannot be read.
     """
-    # What the device lacks is part of the report.
-    logging.getLogger("bessai.devices").setLevel(logging.ERROR)
 
     def tell(attempt: Attempt) -> None:
         if not as_json:
             console.print(_attempt(attempt), highlight=False, soft_wrap=True)
 
-    report = asyncio.run(probe(where, profiles, tell=tell))
+    with _without_warnings():  # what the device lacks is part of the report
+        report = asyncio.run(probe(where, profiles, tell=tell))
     if as_json:
         print(json.dumps(to_json(where, report), indent=2))
     elif report.device is not None and report.search.match is not None:
@@ -47,6 +47,17 @@ def run_probe(
         raise DeviceError("no known device answers", field=where.host, fix=_WHAT_TO_CHECK)
     if report.problem is not None:
         raise DeviceError(f"found, but could not be read: {report.problem}", field=where.host)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    logger = logging.getLogger("bessai.devices")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def to_json(where: Where, report: ProbeReport) -> dict[str, object]:

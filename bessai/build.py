@@ -64,6 +64,7 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
         spec.clock,
         renew_s=None if profile.dead_man is None else profile.dead_man.renewal_s,
         effect_s=profile.effect.within_s,
+        spare_s=profile.write_budget.min_interval_s if profile.power_wears else 0.0,
         limits=site.limits(profile),
         connection=connection,
         clocks=clocks,

@@ -34,7 +34,9 @@ Weakest evidence first:
 - `none`;
 - `documented`: by the vendor's map, or by drivers in the field;
 - `simulator`: this project's driver against this project's simulated device, over TCP;
-- `third party`: an independent client read and controlled that simulator;
+- `third party`: an independent client read and controlled that simulator too (`tests/interop`):
+  `mbpoll` and raw pymodbus and pyModbusTCP for `huawei_sun2000`, `mbpoll` for `sungrow_sh`,
+  `pysunspec2` for `sunspec` and `fronius_gen24`, both for `solaredge`;
 - `hardware`.
 
 *Reading*: values, units and signs. *Control*: charge, discharge, hold and release. *Dead-man*: the

@@ -124,12 +124,19 @@ class SiteConfig(ConfigModel):
             export_limit_kw=math.inf if self.export_limit_kw is None else self.export_limit_kw,
             import_limit_kw=math.inf if self.import_limit_kw is None else self.import_limit_kw,
             round_trip_efficiency_pct=battery.round_trip_efficiency_pct,
-            ramp_kw_per_s=peak_kw if self.ramp_kw_per_s is None else self.ramp_kw_per_s,
+            ramp_kw_per_s=self._ramp_kw_per_s(peak_kw, profile),
             max_age_s=self.max_age_s,
             battery_ready=None if ready is None else frozenset(ready.battery_status),
             inverter_ready=None if ready is None else frozenset(ready.inverter_status),
             not_offered=frozenset(self.accept_missing),
         )
+
+    def _ramp_kw_per_s(self, peak_kw: float, profile: DeviceProfile | None) -> float:
+        """By default the peak power in a second; in one cycle where each step wears memory out."""
+        if self.ramp_kw_per_s is not None:
+            return self.ramp_kw_per_s
+        wears = profile is not None and profile.power_wears
+        return peak_kw / min(1.0, self.cycle_s) if wears else peak_kw
 
     def check_against(self, profile: DeviceProfile, field: str) -> None:
         """Refuse limits wider than the profile's.
@@ -155,6 +162,13 @@ class SiteConfig(ConfigModel):
                 field=f"{field}.profile",
                 value=repr(self.profile),
                 fix="see docs/reference/devices.md for families that can be controlled",
+            )
+        if self.ramp_kw_per_s is not None and profile.power_wears:
+            raise ConfigError(
+                f"profile {profile.name} writes each power to memory that may wear out",
+                field=f"{field}.ramp_kw_per_s",
+                value=f"{self.ramp_kw_per_s:g}",
+                fix="remove it: a ramp takes many writes",
             )
         if self.login is not None and profile.connection.login is None:
             raise ConfigError(

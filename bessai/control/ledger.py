@@ -16,6 +16,10 @@ from bessai.units import MonotonicS
 DEAD_BAND_SHARE: Final = 0.005
 """Changes below this share of the peak power are not worth a write."""
 
+SPARING_SHARE: Final = 0.05
+"""The same where each change of power wears memory out, and the room that is kept to bounds that
+move: a limit of volts times amperes is another one in every cycle."""
+
 CONTAINED_KW: Final = 1e-6
 """Rounding that still counts as inside the envelope."""
 
@@ -73,15 +77,30 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class WriteRules:
-    """Static part: peak power of the site, and how often a command is renewed, or None."""
+    """Static part.
+
+    Attributes:
+        peak_kw: Peak power of the site.
+        renew_s: How often a command is renewed, or None.
+        spare_s: Where each change of power wears memory out, the least real seconds from one to
+            the next; 0 where it does not. Rest and safety never wait for it.
+        nameplate: The bounds that never move, where they are known.
+    """
 
     peak_kw: float
     renew_s: float | None
+    spare_s: float = 0.0
+    nameplate: Bounds | None = None
 
     @property
     def dead_band_kw(self) -> float:
-        """Smallest change that is written."""
+        """Smallest difference that counts."""
         return DEAD_BAND_SHARE * self.peak_kw
+
+    @property
+    def change_kw(self) -> float:
+        """Smallest change that is written."""
+        return SPARING_SHARE * self.peak_kw if self.spare_s else self.dead_band_kw
 
 
 def is_external(ledger: Ledger, telemetry: Telemetry | None, rules: WriteRules) -> bool:
@@ -110,10 +129,13 @@ def decide_write(
 
     Call :func:`observe` before, so that a foreign command counts.
     """
-    kind = _kind(ledger, target_kw, allowed, now, rules)
+    power_kw = _with_room(target_kw, allowed, rules) if rules.spare_s else target_kw
+    kind = _kind(ledger, power_kw, allowed, now, rules)
     if kind is None or (now < ledger.retry_at and kind is not WriteKind.SAFETY):
         return None
-    return Write(target_kw, kind)
+    if kind is WriteKind.CHANGE and power_kw != 0 and _is_spared(ledger, now, rules):
+        return None
+    return Write(power_kw, kind)
 
 
 def observe(ledger: Ledger, telemetry: Telemetry | None, rules: WriteRules) -> Ledger:
@@ -161,7 +183,26 @@ def _kind(
     return None
 
 
+def _with_room(target_kw: float, allowed: Bounds, rules: WriteRules) -> float:
+    """The target, a little inside bounds that may move in the next cycle.
+
+    Never more power than was wished, except where the bounds themselves ask for power.
+    """
+    room_kw, full = rules.change_kw, rules.nameplate
+    upper, lower = allowed.upper_kw, allowed.lower_kw
+    may_rest = allowed.contains(0.0)
+    if target_kw > upper - room_kw and (full is None or upper < full.upper_kw):
+        return max(upper - room_kw, min(0.0, target_kw) if may_rest else lower)
+    if target_kw < lower + room_kw and (full is None or lower > full.lower_kw):
+        return min(lower + room_kw, max(0.0, target_kw) if may_rest else upper)
+    return target_kw
+
+
+def _is_spared(ledger: Ledger, now: MonotonicS, rules: WriteRules) -> bool:
+    return ledger.written_kw is not None and now - ledger.written_at < rules.spare_s
+
+
 def _is_change(written_kw: float, target_kw: float, rules: WriteRules) -> bool:
     """Beyond the dead-band, or a stop or start of the battery: 0 kW is always exact."""
     to_or_from_rest = (written_kw == 0.0) != (target_kw == 0.0)
-    return to_or_from_rest or abs(target_kw - written_kw) > rules.dead_band_kw
+    return to_or_from_rest or abs(target_kw - written_kw) > rules.change_kw

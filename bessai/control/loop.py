@@ -52,6 +52,7 @@ class SiteLoop:
         renew_s: Real seconds after which a command is renewed for the device's own timer, or None
             where it has none.
         effect_s: Real seconds in which the device's power follows a command.
+        spare_s: Least real seconds between two powers where each one wears memory out, or 0.
         limits: What safety allows at most; left out, what the site file says alone.
         connection: How the device family likes to be connected; of the profile.
         clocks: Control and wall time.
@@ -66,6 +67,7 @@ class SiteLoop:
         *,
         renew_s: float | None,
         effect_s: float = EFFECT_S,
+        spare_s: float = 0.0,
         limits: SiteLimits | None = None,
         connection: Connection | None = None,
         clocks: Clocks | None = None,
@@ -73,7 +75,7 @@ class SiteLoop:
         family = connection or Connection()
         self._site = site
         self._rules = SiteRules(
-            limits or site.limits(), site.cycle_s, clock.speed, renew_s, effect_s
+            limits or site.limits(), site.cycle_s, clock.speed, renew_s, effect_s, spare_s
         )
         self._clock = clock
         self._clocks = clocks or Clocks()

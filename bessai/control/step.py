@@ -19,7 +19,7 @@ from bessai.control.ledger import (
 )
 from bessai.model import AutonomyLevel, Setpoint, SiteLimits, Telemetry
 from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
-from bessai.safety import Envelope, Outlook, envelope, validate_envelope
+from bessai.safety import Envelope, Outlook, envelope, nameplate, validate_envelope
 from bessai.units import MonotonicS
 
 HORIZON_CYCLES = 2.0
@@ -37,6 +37,7 @@ class SiteRules:
         renew_s: Real seconds after which a command is renewed for the device's own timer, or None
             where it has none.
         effect_s: Real seconds in which the device's power follows a command.
+        spare_s: See :class:`WriteRules`.
     """
 
     limits: SiteLimits
@@ -44,12 +45,13 @@ class SiteRules:
     speed: float
     renew_s: float | None
     effect_s: float = EFFECT_S
+    spare_s: float = 0.0
 
     @property
     def writes(self) -> WriteRules:
         """The part that the write ledger needs."""
-        peak_kw = max(self.limits.max_charge_kw, self.limits.max_discharge_kw)
-        return WriteRules(peak_kw, self.renew_s)
+        full = nameplate(self.limits)
+        return WriteRules(max(-full.lower_kw, full.upper_kw), self.renew_s, self.spare_s, full)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ def decide(
         external=observed.ledger.quarrel and not state.ledger.quarrel,
         effect_failed=observed.effect.failed and not state.effect.failed,
     )
-    power_kw = _in_force_kw(observed.ledger, decision, resumed=cycle.resumed)
+    waits = cycle.resumed or rules.spare_s > 0 or observed.ledger.failures > 0
+    power_kw = _in_force_kw(observed.ledger, decision, waits=waits)
     return replace(observed, power_kw=power_kw, decided_at=cycle.now, last=decision), decision
 
 
@@ -158,9 +161,9 @@ def _refused(state: ControlState, error: str, now: MonotonicS, *, partial: bool)
     return replace(state, ledger=ledger, power_kw=in_force_kw, write_error=error)
 
 
-def _in_force_kw(ledger: Ledger, decision: Decision, *, resumed: bool) -> float:
+def _in_force_kw(ledger: Ledger, decision: Decision, *, waits: bool) -> float:
     """The setpoint, except while a write has to wait: then the older command still acts."""
-    if (ledger.failures or resumed) and decision.write is None:
+    if waits and decision.write is None:
         return 0.0 if ledger.written_kw is None else ledger.written_kw
     return decision.setpoint.power_kw
 

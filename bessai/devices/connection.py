@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+from pymodbus.pdu import ModbusPDU
+
 from bessai.config.profile import MAIN, Connection, Point, Space, Table
 from bessai.devices.codec import Registers
 from bessai.devices.logins import Credentials
@@ -19,13 +21,17 @@ from bessai.errors import (
     DeviceTimeout,
     IllegalAddress,
     RegisterRejected,
+    VerificationFailed,
 )
 
 _Answer = TypeVar("_Answer")
 READ_TRIES: Final = 3
 """How often a read is sent while the device says it is busy; a write is sent once."""
 _READ_FUNCTIONS: Final = {Table.HOLDING: 0x03, Table.INPUT: 0x04}
+_WRITE_ONE: Final = 0x06
+_WRITE_MANY: Final = 0x10
 _ILLEGAL_ADDRESS: Final = 2
+_ACKNOWLEDGE: Final = 5
 _EXCEPTIONS: Final = {
     1: "illegal function",
     2: "illegal address",
@@ -152,12 +158,17 @@ class ModbusConnection:
 
         Raises:
             DeviceTimeout: no answer; the write may have reached the device. The link is closed.
+            VerificationFailed: the answer does not say that it was done; it may have been.
             DeviceBusy: it takes no write now.
             RegisterRejected: any other exception.
         """
         unit_id, what = self._unit(device), f"writing {address}"
         pdu = await self._turn(urgency, lambda wire: wire.write(unit_id, address, registers), what)
+        if pdu.exception_code == _ACKNOWLEDGE:
+            raise VerificationFailed(f"{self.address} took it, but has not done it yet", field=what)
         self._check(pdu.function_code, pdu.exception_code, what)
+        if not _is_echo(pdu, address, registers):
+            raise VerificationFailed(f"{self.address} confirmed something else", field=what)
 
     async def execute(
         self, pdu: bytes, *, device: str = MAIN, urgency: Urgency = Urgency.READ
@@ -257,6 +268,15 @@ class ModbusConnection:
                 field=f"connection.other_units.{device}",
                 fix=f"known units: {known}",
             ) from None
+
+
+def _is_echo(pdu: ModbusPDU, address: int, registers: Sequence[int]) -> bool:
+    """Whether an answer confirms this write, as sections 6.6 and 6.12 of the protocol want it."""
+    if len(registers) == 1:
+        echoed = pdu.function_code == _WRITE_ONE and tuple(pdu.registers) == tuple(registers)
+    else:
+        echoed = pdu.function_code == _WRITE_MANY and pdu.count == len(registers)
+    return echoed and pdu.address == address
 
 
 def _how_to_log_in(settings: Connection) -> str | None:

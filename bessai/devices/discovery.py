@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from bessai.config.profile import MAIN, DeviceProfile, Space, Table
+from bessai.config.profile import MAIN, DeviceProfile, Point, Space, Table
 from bessai.devices.codec import RegisterImage, Registers
 from bessai.devices.plan import ReadRules, blocks
 from bessai.devices.reading import Reading
 from bessai.devices.reduce import without_points
 from bessai.devices.sunspec import find_models, located
-from bessai.errors import DeviceError, DeviceTimeout, RegisterRejected
+from bessai.errors import DeviceError, DeviceTimeout, IllegalAddress, RegisterRejected
 from bessai.model import DeviceIdentity
 
 
@@ -66,8 +67,13 @@ async def identify(link: Link, profile: DeviceProfile) -> DeviceIdentity:
     points = {name: profile.points[name] for name in wanted.points if name in profile.points}
     image = RegisterImage()
     for block in blocks(points, {}, ReadRules.of(profile)):
-        registers = await link.read(block.space, block.address, block.count)
-        image.store(block.space, block.address, registers)
+        try:
+            registers = await link.read(block.space, block.address, block.count)
+        except IllegalAddress:
+            parts = {name: points[name] for name in block.points}
+            await _read_one_by_one(link, parts, image, needed=wanted.model)
+        else:
+            image.store(block.space, block.address, registers)
     reading = Reading(profile.points, image)
     texts = {name: reading.text(name) or "" for name in points}
     model = " ".join(text for name in wanted.model if (text := texts.get(name, "")))
@@ -83,6 +89,18 @@ async def identify(link: Link, profile: DeviceProfile) -> DeviceIdentity:
         serial_number=texts.get(wanted.serial or "", ""),
         firmware=texts.get(wanted.firmware or "", ""),
     )
+
+
+async def _read_one_by_one(
+    link: Link, points: Mapping[str, Point], image: RegisterImage, *, needed: Collection[str]
+) -> None:
+    """A device without a serial number or firmware register is identified by its model."""
+    for name, point in points.items():
+        try:
+            image.put(point, await link.read(point.space, point.address, point.count))
+        except IllegalAddress:
+            if name in needed:
+                raise
 
 
 async def _with_unit(

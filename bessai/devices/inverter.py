@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from bessai.config.profile import MAIN, DeviceProfile
+from bessai.config.profile import MAIN, DeviceProfile, Point
 from bessai.devices.budget import Budget
-from bessai.devices.codec import raw_value
 from bessai.devices.connection import ModbusConnection
 from bessai.devices.discovery import discover
 from bessai.devices.logins import Credentials
@@ -16,6 +15,7 @@ from bessai.devices.program import Command, Write, power_command, release_comman
 from bessai.devices.reading import Reading
 from bessai.devices.telemetry import check_units, to_telemetry
 from bessai.devices.tls import TlsSettings
+from bessai.devices.verify import find_mismatch, read_back_points
 from bessai.errors import DeviceError, DeviceTimeout, VerificationFailed
 from bessai.model import DeviceIdentity, SiteId, Telemetry
 from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
@@ -132,9 +132,7 @@ class ModbusInverter:
             command = power_command(self._profile, power_kw, self.reading)
         except DeviceError as error:
             return Rejected(str(error))
-        outcome = await self._execute(command)
-        self._told = (outcome.power_kw, self._now()) if isinstance(outcome, Applied) else None
-        return outcome
+        return await self._execute(command)
 
     async def release(self) -> ApplyOutcome:
         """Return the device to its own working mode and read it back."""
@@ -142,7 +140,6 @@ class ModbusInverter:
             command = release_command(self._profile, self.reading)
         except DeviceError as error:
             return Rejected(str(error))
-        self._told = None
         return await self._execute(command)
 
     async def close(self) -> None:
@@ -158,25 +155,57 @@ class ModbusInverter:
         return power_kw if dead_man is None or now - told_at < dead_man.period_s else None
 
     async def _execute(self, command: Command) -> ApplyOutcome:
+        # Whoever cancels this leaves a device that may hold the old command or the new one.
+        told, self._told = self._told, None
+        started = self._now()
+        outcome = await self._send(command)
+        match outcome:
+            case Applied():
+                self._told = None if command.releases else (outcome.power_kw, started)
+            case Rejected():
+                self._told = told
+            case PartiallyApplied():
+                pass
+        return outcome
+
+    async def _send(self, command: Command) -> ApplyOutcome:
         if not self._link.connected:
             return Rejected(f"{self.address} is not connected")
         try:
             await self._refresh_budgeted(command)
         except DeviceError as error:
-            return Rejected(f"registers that may wear out could not be read first: {error}")
+            # Rest waits for no read: what is not known is written.
+            if not command.to_rest or not self._link.connected:
+                return Rejected(f"registers that may wear out could not be read first: {error}")
         needed = command.needed(self._poller.image, trusted=self._trusted)
         stored = [write.name for write in needed if write.budgeted]
         refusal = self._budget.check(stored, to_rest=command.to_rest)
         if refusal is not None:
-            return Rejected(refusal)
+            return await self._rest_where_refused(command, refusal)
         return await self._write(command, needed)
+
+    async def _rest_where_refused(self, command: Command, refusal: str) -> ApplyOutcome:
+        """The command in force may stay only where the refused one contains it."""
+        held_kw = self.reading.commanded_kw(self._profile.commanded)
+        if held_kw is None or command.contains(held_kw):
+            return Rejected(refusal)
+        rest = await self._send(power_command(self._profile, 0.0, self.reading))
+        if not isinstance(rest, Applied):
+            return rest
+        text = f"{refusal}; the battery rests until then"
+        return PartiallyApplied(rest.writes, "write_budget", text, rest.stored_writes)
 
     async def _refresh_budgeted(self, command: Command) -> None:
         """Registers that may wear out are written on change only: what they hold must be known."""
         if self._trusted:
             return
         points = {w.name: w.point for w in command.writes if w.budgeted and w.point.readable}
+        self._forget(points)
         await self._poller.read_points(points, self._now())
+
+    def _forget(self, points: Mapping[str, Point]) -> None:
+        for point in points.values():
+            self._poller.image.forget(point.space, point.address, point.end - 1)
 
     async def _write(self, command: Command, needed: tuple[Write, ...]) -> ApplyOutcome:
         done = stored = 0
@@ -188,7 +217,7 @@ class ModbusInverter:
                 stored += 1
             try:
                 await self._link.write(write.point.device, write.point.address, write.registers)
-            except DeviceTimeout as error:
+            except (DeviceTimeout, VerificationFailed) as error:
                 # Unanswered is not unwritten: the device may hold the new value.
                 return PartiallyApplied(done + 1, write.name, str(error), stored)
             except DeviceError as error:
@@ -198,38 +227,21 @@ class ModbusInverter:
                 return PartiallyApplied(done, write.name, str(error), stored)
             done += 1
         problem = await self._read_back(command)
-        if problem is None:
-            self._trusted = trusted
-            return self._verified(command, done, stored)
-        return PartiallyApplied(done, command.writes[-1].name, problem, stored)
+        if problem is not None:
+            return PartiallyApplied(done, command.writes[-1].name, problem, stored)
+        self._trusted = trusted
+        mismatch = find_mismatch(self._profile, command, self.reading)
+        if mismatch is not None:
+            return PartiallyApplied(done, mismatch[0], str(mismatch[1]), stored)
+        return Applied(command.power_kw, done, stored)
 
     async def _read_back(self, command: Command) -> str | None:
         """Read what was written; why that was not possible, or None."""
-        points = {write.name: write.point for write in command.writes if write.point.readable}
-        for point in points.values():
-            # What was sent proves nothing: only what is read now may count as held.
-            self._poller.image.forget(point.space, point.address, point.end - 1)
+        # What was sent proves nothing: only what is read now may count as held.
+        self._forget({w.name: w.point for w in command.writes if w.point.readable})
         try:
+            points = read_back_points(self._profile, command)
             await self._poller.read_points(points, self._now())
         except DeviceError as error:
             return f"could not be read back: {error}"
         return None
-
-    def _verified(self, command: Command, done: int, stored: int) -> ApplyOutcome:
-        for write in command.writes:
-            found = self._poller.image.registers(write.point)
-            if write.point.readable and found != write.registers:
-                return PartiallyApplied(done, write.name, _mismatch(write, found), stored)
-        return Applied(command.power_kw, done, stored)
-
-
-def _mismatch(write: Write, found: tuple[int, ...] | None) -> str:
-    error = VerificationFailed(
-        f"reads back {_shown(write, found)} instead of {_shown(write, write.registers)}",
-        field=f"{write.name} (register {write.point.address})",
-    )
-    return str(error)
-
-
-def _shown(write: Write, registers: tuple[int, ...] | None) -> str:
-    return "nothing" if registers is None else str(raw_value(write.point, registers))

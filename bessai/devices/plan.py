@@ -64,6 +64,10 @@ class ReadSchedule:
         """Points whose raw value :meth:`note_guard` wants after each read."""
         return frozenset(guard.requires for guard in self._rules.guards)
 
+    def point(self, name: str) -> Point:
+        """A point that is or was to be read."""
+        return self._points[name]
+
     def reset(self) -> None:
         """Forget everything learned: another device or firmware may answer now."""
         self._missing: dict[str, Span] = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
-from bessai.config.profile import DeviceProfile, Point, Space
+from bessai.config.profile import DeviceProfile, Guard, Point, Space
 from bessai.devices.codec import RegisterImage, Registers
 from bessai.devices.plan import Block, ReadRules, ReadSchedule
 from bessai.devices.reading import Reading
@@ -15,6 +15,9 @@ from bessai.errors import IllegalAddress
 from bessai.units import MonotonicS
 
 log = logging.getLogger(__name__)
+
+ASK_AGAIN_S: Final = 60.0
+"""Real seconds until points are asked for again that the device told before it refused them."""
 
 
 class ReadLink(Protocol):
@@ -43,6 +46,8 @@ class Poller:
         self.image = RegisterImage()
         self.reading = Reading(profile.points, self.image)
         self.requests = 0
+        self._lost: set[str] = set()
+        self._ask_again_at: MonotonicS | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -55,6 +60,9 @@ class Poller:
         Raises:
             DeviceError: a block failed; what was read before it is kept.
         """
+        if self._ask_again_at is not None and now >= self._ask_again_at:
+            self._schedule.reset()
+            self._ask_again_at = None
         await self._read_all(list(self._schedule.due(now)), now)
 
     async def read_points(self, points: Mapping[str, Point], now: MonotonicS) -> None:
@@ -80,12 +88,26 @@ class Poller:
             known = len(self.missing)
             parts = self._schedule.split(block)
             for name in self.missing[known:]:
-                log.warning("device lacks a point", extra={"point": name})
+                self._lose(name, now)
             return parts
         self.image.store(block.space, block.address, registers)
         self._schedule.note_read(block, now)
         self._note_guards(block, now)
         return ()
+
+    def _lose(self, name: str, now: MonotonicS) -> None:
+        """A refused point has no value any more; one that had one is asked for again later."""
+        point = self._schedule.point(name)
+        if name not in self._lost:
+            log.warning("device lacks a point", extra={"point": name})
+        if name in self._lost or self.image.registers(point) is not None:
+            self._lost.add(name)
+            self._ask_again_at = MonotonicS(now + ASK_AGAIN_S)
+        self.image.forget(point.space, point.address, point.end - 1)
+        for guard in self._guards:
+            if guard.requires == name:
+                self._schedule.note_guard(name, None, now)
+                self._forget_guarded(guard)
 
     def _note_guards(self, block: Block, now: MonotonicS) -> None:
         for guard in self._guards:
@@ -94,4 +116,7 @@ class Poller:
             raw = self.reading.raw(guard.requires)
             self._schedule.note_guard(guard.requires, raw, now)
             if raw != guard.equals:
-                self.image.forget(Space(guard.device, guard.table), guard.first, guard.last)
+                self._forget_guarded(guard)
+
+    def _forget_guarded(self, guard: Guard) -> None:
+        self.image.forget(Space(guard.device, guard.table), guard.first, guard.last)

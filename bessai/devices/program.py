@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bessai.config.profile import DeviceProfile, Parameter, Point, WriteStep
-from bessai.devices.codec import RegisterImage, Registers, convert, encode_number
+from bessai.devices.codec import RegisterImage, Registers, convert, encode_number, raw_value
 from bessai.devices.reading import Reading
 from bessai.errors import DeviceError
 from bessai.units import W_PER_KW
@@ -21,17 +21,26 @@ class Write:
 
     Attributes:
         renew: Written even where the register holds the value: it restarts the device's timer.
+        counts_down: The register shows the rest of the timer that the write starts.
     """
 
     name: str
     point: Point
     registers: Registers
     renew: bool
+    counts_down: bool = False
 
     @property
     def budgeted(self) -> bool:
         """Whether the register may wear out."""
         return self.point.persistence.budgeted
+
+    def is_held(self, found: Registers | None) -> bool:
+        """Whether ``found`` is what was written; of a timer at least half must be left."""
+        if found is None or not self.counts_down:
+            return found == self.registers
+        wanted = raw_value(self.point, self.registers)
+        return wanted <= 2 * raw_value(self.point, found) <= 2 * wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +51,17 @@ class Command:
         power_kw: What the registers ask for after rounding, + discharge; 0 for a release.
         writes: In the order the device needs.
         to_rest: Whether the battery comes to rest or goes back to the device's own mode.
+        releases: The latter of the two.
     """
 
     power_kw: float
     writes: tuple[Write, ...]
     to_rest: bool
+    releases: bool = False
+
+    def contains(self, power_kw: float) -> bool:
+        """Whether ``power_kw`` is no more than this command asks for, in the same direction."""
+        return min(0.0, self.power_kw) <= power_kw <= max(0.0, self.power_kw)
 
     def needed(self, held: RegisterImage, *, trusted: bool = True) -> tuple[Write, ...]:
         """Writes whose register holds another value, and those that restart the timer.
@@ -88,9 +103,12 @@ def power_command(profile: DeviceProfile, power_kw: float, reading: Reading) -> 
     sign, program = (1.0, "discharge") if power_kw > 0 else (-1.0, "charge")
     _check_limit(profile, program, power_w / W_PER_KW)
     narrowed_w = min(power_w, _device_limit_w(profile, program, reading))
-    if narrowed_w == 0:
-        return _command(profile, "hold", 0.0, reading)
-    return _command(profile, program, sign * narrowed_w, reading)
+    if narrowed_w > 0:
+        command = _command(profile, program, sign * narrowed_w, reading)
+        if command.power_kw != 0:
+            return _by_way_of_rest(profile, command, reading)
+    # A power below the step of its register is a hold, too.
+    return _command(profile, "hold", 0.0, reading)
 
 
 def release_command(profile: DeviceProfile, reading: Reading) -> Command:
@@ -102,7 +120,7 @@ def release_command(profile: DeviceProfile, reading: Reading) -> Command:
     if not profile.controllable:
         raise DeviceError(f"profile {profile.name} cannot be commanded", field="release")
     writes = _encode(profile, "release", 0.0, reading)
-    return Command(0.0, writes, to_rest=True)
+    return Command(0.0, writes, to_rest=True, releases=True)
 
 
 def _command(
@@ -120,6 +138,27 @@ def _command(
             fix="read the device once before commanding it, or correct the profile",
         )
     return Command(power_kw, writes, to_rest=program == "hold")
+
+
+def _by_way_of_rest(profile: DeviceProfile, command: Command, reading: Reading) -> Command:
+    """The command, after a hold where its writes would lead through a power that nobody wanted.
+
+    Where one register holds the power of both directions, the old direction would get the new
+    power: for a moment, or for longer where the link breaks there.
+    """
+    held_kw = reading.commanded_kw(profile.commanded)
+    if held_kw is None:
+        return command
+    low, high = min(0.0, held_kw, command.power_kw), max(0.0, held_kw, command.power_kw)
+    image = reading.image.copy()
+    after = Reading(profile.points, image)
+    for write in command.writes:
+        image.put(write.point, write.registers)
+        power_kw = after.commanded_kw(profile.commanded)
+        if power_kw is not None and not low <= power_kw <= high:
+            rest = _encode(profile, "hold", 0.0, reading)
+            return replace(command, writes=(*rest, *command.writes))
+    return command
 
 
 def _check_limit(profile: DeviceProfile, program: str, magnitude_kw: float) -> None:
@@ -155,8 +194,14 @@ def _encode(
             )
         value = _value(profile, step, signed_power_w, reading)
         registers = encode_number(point, value, name=step.point, gain=gain)
-        writes.append(Write(step.point, point, registers, step in renewed))
+        counts_down = _counts_down(profile, step)
+        writes.append(Write(step.point, point, registers, step in renewed, counts_down))
     return tuple(writes)
+
+
+def _counts_down(profile: DeviceProfile, step: WriteStep) -> bool:
+    restarted_by = () if profile.dead_man is None else profile.dead_man.restarted_by
+    return step.value is Parameter.DEAD_MAN and step.point in restarted_by
 
 
 def _value(

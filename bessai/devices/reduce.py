@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bessai.config.profile import (
     CommandInForce,
     DeadMan,
     DeviceProfile,
+    Point,
     Simulation,
     Value,
     WriteProgram,
@@ -22,8 +25,9 @@ def without_points(profile: DeviceProfile, names: frozenset[str]) -> DeviceProfi
     scaled = {
         n for n, p in points.items() if p.scale_factor is not None and p.scale_factor in names
     }
-    if scaled:
-        return without_points(profile, names | scaled)
+    lost = scaled | _unguarded(profile, points, names)
+    if lost:
+        return without_points(profile, names | lost)
     telemetry = {key: value for key, v in profile.telemetry.items() if (value := _left(v, names))}
     dead_man = _dead_man(profile.dead_man, names)
     programs = profile.programs if _all_left(profile.programs, names) else {}
@@ -43,6 +47,18 @@ def without_points(profile: DeviceProfile, names: frozenset[str]) -> DeviceProfi
         "simulation": _shown(profile.simulation, names),
     }
     return profile.model_copy(update=update)
+
+
+def _unguarded(
+    profile: DeviceProfile, points: Mapping[str, Point], names: frozenset[str]
+) -> frozenset[str]:
+    """Points that may be read under a condition only which nobody can check any more."""
+    blind = [guard for guard in profile.guards if guard.requires in names]
+    return frozenset(
+        name
+        for name, point in points.items()
+        if any(guard.touches(point.space, point.address, point.count) for guard in blind)
+    )
 
 
 def _left(value: Value, names: frozenset[str]) -> Value | None:
@@ -87,5 +103,6 @@ def _shown(simulation: Simulation, names: frozenset[str]) -> Simulation:
         "forced": kept(dict(simulation.forced)),
         "absent": tuple(name for name in simulation.absent if name not in names),
         "ceilings": ceilings,
+        "timer_rest": None if simulation.timer_rest in names else simulation.timer_rest,
     }
     return simulation.model_copy(update=update)

@@ -43,9 +43,11 @@ def poll_points(profile: DeviceProfile) -> tuple[dict[str, Point], dict[str, Poi
         if not point.readable:
             continue
         wanted = is_fast if point.refresh is None else point.refresh is Refresh.FAST
-        (fast if wanted else slow)[name] = point
+        group = fast if wanted else slow
+        group[name] = point
         if point.scale_factor is not None:
-            slow[point.scale_factor] = profile.points[point.scale_factor]
+            # As old as the value, or a factor that changes makes ten times the power of it.
+            group[point.scale_factor] = profile.points[point.scale_factor]
     for guard in profile.guards:
         fast[guard.requires] = profile.points[guard.requires]
     for name in _needed_to_command(profile):

@@ -33,13 +33,16 @@ class DeadManTimer:
         self._bank = bank
         self._minute_s = minute_s
         self._step = _period_step(profile)
+        self._rest = profile.simulation.timer_rest
         unit = "" if self._step is None else profile.points[self._step.point].unit
-        if self._step is not None and unit not in _MINUTES_PER:
-            raise ConfigError(
-                "takes the dead-man, so it must be in s or min",
-                field=f"{profile.name}: points.{self._step.point}.unit",
-                value=repr(unit),
-            )
+        shown = (None if self._step is None else self._step.point, self._rest)
+        for name in shown:
+            if name is not None and profile.points[name].unit not in _MINUTES_PER:
+                raise ConfigError(
+                    "counts the dead-man, so it must be in s or min",
+                    field=f"{profile.name}: points.{name}.unit",
+                    value=repr(profile.points[name].unit),
+                )
         self._per_unit_s = minute_s * _MINUTES_PER.get(unit, 1.0)
 
     @property
@@ -60,13 +63,13 @@ class DeadManTimer:
         self.deadline = None if period_s is None else MonotonicS(at + period_s)
 
     def show_rest(self, now: MonotonicS) -> None:
-        """Count the period down in its register, where writing that one restarts the timer."""
-        step, dead_man = self._step, self._dead_man
-        if step is None or dead_man is None or step.point not in dead_man.restarted_by:
+        """Count down in the register where the family shows it."""
+        if self._rest is None:
             return
         rest_s = 0.0 if self.deadline is None else max(self.deadline - now, 0.0)
+        per_unit_s = self._minute_s * _MINUTES_PER[self._points[self._rest].unit]
         # A hair less than a whole second is float noise of the clock.
-        self._bank.put(step.point, math.ceil(rest_s / self._per_unit_s - 1e-6) * step.factor)
+        self._bank.put(self._rest, math.ceil(rest_s / per_unit_s - 1e-6))
 
     def _period_s(self) -> float | None:
         """Real seconds; None where the register switches the timer off."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bessai.config import ApiConfig, FleetConfig, load_fleet
+from bessai.config import ApiConfig, FleetConfig, load_fleet, load_profile
 from bessai.config.load import parse
 from bessai.errors import ConfigError
 from tests.config.files import DELETE, FLEET, Change, Folder, changed
@@ -235,6 +235,24 @@ def test_a_device_without_dead_man_must_be_accepted_by_name(folder: Folder) -> N
     )
     fleet = folder.load(change | {("sites", 0, "accept_no_dead_man"): True})
     assert fleet.sites[0].accept_no_dead_man
+
+
+def test_no_ramp_where_each_power_wears_memory_out(folder: Folder) -> None:
+    steps = [{"point": "forced_power", "value": "power"}, {"point": "command", "value": 1}]
+    worn: Change = {
+        ("points", "forced_power", "persistence"): "unknown",
+        ("programs", "charge", "steps"): steps,
+    }
+    folder.write_profile("worn", worn)
+    change: Change = {("sites", 0, "profile"): "worn", ("sites", 0, "ramp_kw_per_s"): 0.1}
+    assert mistake(folder, change) == (
+        "sites[0].ramp_kw_per_s: profile worn writes each power to memory that may wear out; "
+        "got 0.1; remove it: a ramp takes many writes"
+    )
+    change = {("sites", 0, "profile"): "worn", ("sites", 0, "cycle_s"): 0.5}
+    site, profile = folder.load(change).sites[0], load_profile("worn")
+    assert profile.power_wears
+    assert site.limits(profile).ramp_kw_per_s == 2 * site.limits().ramp_kw_per_s
 
 
 def test_a_loaded_fleet_is_frozen_and_pickles(folder: Folder) -> None:

@@ -138,3 +138,64 @@ def test_what_stays_in_force_is_allowed_and_near_the_target(
     if decide_write(ledger, target, allowed, MonotonicS(now), RULES) is None:
         assert allowed.contains(written, tolerance_kw=1e-6)
         assert now - 100 < 60
+
+
+SPARING = WriteRules(peak_kw=5.0, renew_s=None, spare_s=30.0, nameplate=Bounds(-3.0, 5.0))
+WIDE = Bounds(-3.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("ledger", "target", "allowed", "now", "written"),
+    [
+        (Ledger(), 5.0, WIDE, 100, 5.0),
+        (Ledger(), -3.0, WIDE, 100, -3.0),
+        (Ledger(), 4.0, Bounds(-3.0, 4.0), 100, 3.75),
+        (Ledger(), 3.0, Bounds(-3.0, 4.0), 100, 3.0),
+        (Ledger(), -2.0, Bounds(-2.0, 5.0), 100, -1.75),
+        (Ledger(), 0.2, Bounds(-3.0, 0.2), 100, 0.0),
+        (Ledger(), -1.0, Bounds(-3.0, -1.0), 100, -1.25),
+        (Ledger(), -1.0, Bounds(-1.1, -1.0), 100, -1.1),
+        (WROTE_2, 3.0, WIDE, 129, None),
+        (WROTE_2, 3.0, WIDE, 130, 3.0),
+        (WROTE_2, 2.25, WIDE, 200, None),
+        (WROTE_2, 0.0, WIDE, 101, 0.0),
+        (WROTE_0, 1.0, WIDE, 101, None),
+        (WROTE_2, 1.5, Bounds(-3.0, 1.5), 101, 1.25),
+        (after_failure(WROTE_2, AT_100, partial=True), 3.0, WIDE, 102, 3.0),
+    ],
+)
+def test_a_device_that_wears_out_is_written_seldom_and_with_room(
+    ledger: Ledger, target: float, allowed: Bounds, now: float, written: float | None
+) -> None:
+    write = decide_write(ledger, target, allowed, MonotonicS(now), SPARING)
+    assert (None if write is None else write.power_kw) == written
+
+
+def test_a_limit_that_trembles_wears_nothing_out() -> None:
+    """Volts times amperes: 25 A at 120 V, that sags and recovers."""
+    ledger, writes = Ledger(), []
+    for second in range(100, 400):
+        now, volts = MonotonicS(float(second)), 120.0 + 2.0 * ((second * 7) % 5 - 2) / 2
+        bound = 25.0 * volts / 1000.0
+        write = decide_write(ledger, bound, Bounds(-3.0, bound), now, SPARING)
+        if write is not None:
+            writes.append(write.kind)
+            ledger = after_success(ledger, write, now)
+    assert writes == [WriteKind.CHANGE]
+
+
+@given(
+    target=st.floats(-5.0, 5.0),
+    lower=st.floats(-3.0, 5.0),
+    width=st.floats(0.0, 8.0),
+)
+def test_room_never_leaves_the_bounds_nor_asks_for_more(
+    target: float, lower: float, width: float
+) -> None:
+    allowed = Bounds(lower, min(5.0, lower + width))
+    wish = allowed.clamp(target)
+    write = decide_write(Ledger(), wish, allowed, AT_100, SPARING)
+    assert write is not None
+    assert allowed.contains(write.power_kw)
+    if allowed.contains(0.0):
+        assert min(0.0, wish) <= write.power_kw <= max(0.0, wish)

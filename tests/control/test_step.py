@@ -210,3 +210,15 @@ def test_the_setpoint_is_inside_the_envelope_for_any_telemetry(
         assert bounds.contains(last, tolerance_kw=1e-6)
     else:
         assert decision.write.power_kw == power_kw
+
+
+def test_while_a_device_that_wears_out_is_spared_the_older_command_counts() -> None:
+    rules = replace(RULES, spare_s=30.0)
+    state, first = decide(ControlState(), rules, cycle(100.0, telemetry_at(100.0), orders(100.0)))
+    assert first.write == Write(4.0, WriteKind.CHANGE)
+    state = applied(state, first, 100.0)
+    held = telemetry_at(110.0, commanded_kw=4.0)
+    wish = receive(Orders(), FleetReply(schedule([2.0]), 15.0), SITE, MonotonicS(110.0))
+    state, decision = decide(state, rules, cycle(110.0, held, wish))
+    assert (decision.setpoint.power_kw, decision.write) == (2.0, None)
+    assert state.power_kw == 4.0

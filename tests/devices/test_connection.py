@@ -18,6 +18,7 @@ from bessai.errors import (
     DeviceTimeout,
     IllegalAddress,
     RegisterRejected,
+    VerificationFailed,
 )
 from tests.support.modbus_raw import HOST, Bank, serving, until
 
@@ -295,6 +296,34 @@ async def test_an_answer_to_something_else_is_no_value(link: ModbusConnection, b
         with pytest.raises(DeviceError, match=r"reading 5\.\.5"):
             await link.read(HOLDING, 5, 1)
     assert await link.read(HOLDING, 6, 1) == (0,)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\x06\x00\x05\x00\x08",
+        b"\x06\x00\x06\x00\x01",
+        b"\x06\x00",
+        b"\x10\x00\x05\x00\x01",
+        read_answer(3, (1,)),
+        exception_answer(6, 5),
+    ],
+)
+async def test_a_write_that_nobody_confirmed_may_have_been_done(
+    link: ModbusConnection, bank: Bank, answer: bytes
+) -> None:
+    bank.canned[b"\x06\x00\x05\x00\x01"] = answer
+    with pytest.raises(VerificationFailed, match="writing 5"):
+        await link.write(MAIN, 5, (1,))
+
+
+@pytest.mark.parametrize("answer", [b"\x10\x00\x05\x00\x01", b"\x10\x00\x04\x00\x02"])
+async def test_a_write_of_several_registers_is_confirmed_whole(
+    link: ModbusConnection, bank: Bank, answer: bytes
+) -> None:
+    bank.canned[b"\x10\x00\x05\x00\x02\x04\x00\x01\x00\x02"] = answer
+    with pytest.raises(VerificationFailed, match="writing 5"):
+        await link.write(MAIN, 5, (1, 2))
 
 
 async def in_pieces(exchange: Exchange) -> Sequence[bytes]:

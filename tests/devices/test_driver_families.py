@@ -131,7 +131,7 @@ async def test_a_budget_refuses_commands_but_never_rest(rig: Rig) -> None:
     per_day = rig.driver.profile.write_budget.per_day
     refused = None
     for turn in range(per_day + 2):
-        outcome = await rig.driver.apply_power(1.0 + 0.1 * (turn % 2))
+        outcome = await rig.driver.apply_power(1.0 + 0.02 * turn)
         if isinstance(outcome, Rejected):
             refused = outcome
             break

@@ -10,7 +10,8 @@ from bessai.config import load_profile
 from bessai.config.profile import MAIN, Space, Table
 from bessai.devices.codec import RegisterImage
 from bessai.devices.reading import Reading
-from bessai.devices.telemetry import to_telemetry
+from bessai.devices.reduce import without_points
+from bessai.devices.telemetry import poll_points, to_telemetry
 from bessai.model import SiteId, Telemetry
 from bessai.units import MonotonicS
 
@@ -66,3 +67,19 @@ def test_alarms_of_all_registers_are_named() -> None:
         "2063 overtemperature",
         "2094 battery discharge capacity low",
     )
+
+
+@pytest.mark.parametrize("name", ["fronius_gen24", "solaredge", "sunspec"])
+def test_a_scale_factor_is_read_as_often_as_what_it_scales(name: str) -> None:
+    profile = load_profile(name)
+    fast, _ = poll_points(profile)
+    scales = {point.scale_factor for point in fast.values() if point.scale_factor is not None}
+    assert scales
+    assert scales <= fast.keys()
+
+
+def test_what_nobody_can_guard_any_more_goes_with_its_guard() -> None:
+    left = without_points(load_profile("huawei_sun2000"), frozenset({"meter_status"}))
+    assert "grid_power_kw" not in left.telemetry
+    assert not any(37101 <= point.address <= 37138 for point in left.points.values())
+    assert left.controllable

@@ -137,6 +137,13 @@ class DeviceProfile(ConfigModel):
         return bool(self.programs)
 
     @property
+    def power_wears(self) -> bool:
+        """Whether each new power is written to a register that may wear out."""
+        steps = (step for program in self.programs.values() for step in program.steps)
+        powers = (Parameter.POWER, Parameter.SIGNED_POWER)
+        return any(s.value in powers and self.points[s.point].persistence.budgeted for s in steps)
+
+    @property
     def command_readable(self) -> bool:
         """Whether the device tells which command it holds."""
         names = (name for state in self.commanded for name in state.points)

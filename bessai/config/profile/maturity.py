@@ -98,6 +98,7 @@ class Simulation(ConfigModel):
         absent: Points that always read "not available", e.g. of a second battery.
         bridged_gap: Widest run of undocumented registers that the device answers with 0.
         ceilings: Writable points that may not exceed the value of another point.
+        timer_rest: Point in s or min that counts down to the end of a forced command.
     """
 
     values: dict[str, float | str] = Field(default_factory=dict)
@@ -107,6 +108,7 @@ class Simulation(ConfigModel):
     absent: tuple[str, ...] = ()
     bridged_gap: int | None = Field(default=None, ge=0)
     ceilings: dict[str, str] = Field(default_factory=dict)
+    timer_rest: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -120,5 +122,6 @@ class Simulation(ConfigModel):
     @property
     def points(self) -> tuple[str, ...]:
         """All points named."""
-        ceilings = (*self.ceilings, *self.ceilings.values())
-        return (*self.values, *self.shows, *self.states, *self.forced, *self.absent, *ceilings)
+        rest = () if self.timer_rest is None else (self.timer_rest,)
+        more = (*self.ceilings, *self.ceilings.values(), *rest)
+        return (*self.values, *self.shows, *self.states, *self.forced, *self.absent, *more)

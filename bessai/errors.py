@@ -61,6 +61,10 @@ class DeviceTimeout(DeviceError):
     """The device did not answer within the deadline, or the connection is down."""
 
 
+class DeviceMoved(DeviceTimeout):
+    """The device's registers are elsewhere now; only a new connection finds them."""
+
+
 class DeviceBusy(DeviceError):
     """The device answered Modbus exception 6 (server device busy)."""
 

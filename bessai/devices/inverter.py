@@ -16,7 +16,7 @@ from bessai.devices.reading import Reading
 from bessai.devices.telemetry import check_units, to_telemetry
 from bessai.devices.tls import TlsSettings
 from bessai.devices.verify import find_mismatch, read_back_points
-from bessai.errors import DeviceError, DeviceTimeout, VerificationFailed
+from bessai.errors import DeviceError, DeviceMoved, DeviceTimeout, VerificationFailed
 from bessai.model import DeviceIdentity, SiteId, Telemetry
 from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
 from bessai.units import MonotonicS
@@ -115,7 +115,11 @@ class ModbusInverter:
         """
         measured_at = self._now()
         self._trusted = False
-        await self._poller.read(measured_at)
+        try:
+            await self._poller.read(measured_at)
+        except DeviceMoved:
+            self._link.close()  # nothing may be written to addresses that hold something else now
+            raise
         self._trusted = True
         telemetry = to_telemetry(self._site_id, measured_at, self._profile, self.reading)
         if self._profile.command_readable:

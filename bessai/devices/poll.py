@@ -10,8 +10,8 @@ from bessai.config.profile import DeviceProfile, Guard, Point, Space
 from bessai.devices.codec import RegisterImage, Registers
 from bessai.devices.plan import Block, ReadRules, ReadSchedule
 from bessai.devices.reading import Reading
-from bessai.devices.telemetry import poll_points
-from bessai.errors import IllegalAddress
+from bessai.devices.telemetry import commanded_models, poll_points
+from bessai.errors import DeviceMoved, IllegalAddress
 from bessai.units import MonotonicS
 
 log = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ class Poller:
         self.image = RegisterImage()
         self.reading = Reading(profile.points, self.image)
         self.requests = 0
+        self._models = commanded_models(profile)
         self._lost: set[str] = set()
         self._ask_again_at: MonotonicS | None = None
 
@@ -59,11 +60,19 @@ class Poller:
 
         Raises:
             DeviceError: a block failed; what was read before it is kept.
+        DeviceMoved: addresses found at the start of the connection no longer hold.
         """
         if self._ask_again_at is not None and now >= self._ask_again_at:
             self._schedule.reset()
             self._ask_again_at = None
         await self._read_all(list(self._schedule.due(now)), now)
+        for name, model in self._models.items():
+            if self.reading.raw(name) != model:
+                raise DeviceMoved(
+                    "the device has another SunSpec map now; it is to be found anew",
+                    field=name,
+                    value=str(self.reading.raw(name)),
+                )
 
     async def read_points(self, points: Mapping[str, Point], now: MonotonicS) -> None:
         """Read these points, whatever their age.

@@ -50,9 +50,21 @@ def poll_points(profile: DeviceProfile) -> tuple[dict[str, Point], dict[str, Poi
             group[point.scale_factor] = profile.points[point.scale_factor]
     for guard in profile.guards:
         fast[guard.requires] = profile.points[guard.requires]
-    for name in _needed_to_command(profile):
+    for name in (*_needed_to_command(profile), *commanded_models(profile)):
         slow[name] = profile.points[name]
     return fast, {name: point for name, point in slow.items() if name not in fast}
+
+
+def commanded_models(profile: DeviceProfile) -> dict[str, int]:
+    """ID registers of the SunSpec models that programs write to, with the IDs they must hold.
+
+    A device may build another chain while the connection stays, e.g. when somebody switches a
+    Fronius from float to integer models; a write would then hit another register.
+    """
+    steps = (step for program in profile.programs.values() for step in program.steps)
+    models = {model for step in steps if (model := profile.points[step.point].model) is not None}
+    names = {f"m{model}.ID": model for model in models}
+    return {name: model for name, model in names.items() if name in profile.points}
 
 
 def to_telemetry(

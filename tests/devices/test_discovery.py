@@ -6,14 +6,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bessai.config import load_profile
+from bessai.config.profile import Space
 from bessai.devices import ModbusInverter
 from bessai.devices.mbap import ClientId, ModbusServer
 from bessai.devices.pdu import ExceptionCode, exception_answer
+from bessai.errors import DeviceMoved
 from bessai.model import SiteId
+from bessai.model.outcome import Applied, Rejected
+from bessai.sim.bank import HOLDING
 from bessai.sim.inverter import SimulatedInverter
 from bessai.sim.spec import InverterSpec
 from bessai.sim.wire import Wire
-from tests.support.simulated import HandClock, fast_profile, simulated
+from tests.support.simulated import HandClock, client_of, fast_profile, hosted, simulated
 
 METER_UNIT = 200
 
@@ -33,16 +38,19 @@ class MeterUnit:
         return await self._device.answer(unit_id, pdu, client)
 
 
-@pytest.fixture(params=["there", "refused", "silent"])
-async def device(request: pytest.FixtureRequest) -> AsyncIterator[tuple[MeterUnit, int]]:
-    spec = InverterSpec(
+def spec_of(profile: str) -> InverterSpec:
+    return InverterSpec(
         site_id="north",
-        profile="fronius_gen24",
+        profile=profile,
         capacity_kwh=10.0,
         max_charge_kw=3.0,
         max_discharge_kw=3.0,
     )
-    handler = MeterUnit(simulated(HandClock(), spec=spec), request.param)
+
+
+@pytest.fixture(params=["there", "refused", "silent"])
+async def device(request: pytest.FixtureRequest) -> AsyncIterator[tuple[MeterUnit, int]]:
+    handler = MeterUnit(simulated(HandClock(), spec=spec_of("fronius_gen24")), request.param)
     server = ModbusServer(handler)
     yield handler, await server.start()
     await server.stop()
@@ -61,3 +69,33 @@ async def test_a_unit_that_is_not_there_costs_its_points_only(
     assert (telemetry.grid_power_kw is not None) is there
     assert ("grid_power_kw" in driver.profile.telemetry) is there
     await driver.close()
+
+
+class Rebuilt(SimulatedInverter):
+    """A device whose chain of models is another one from some moment on."""
+
+    moved = False
+
+    def read(self, address: int, count: int, space: Space = HOLDING) -> list[int] | int | None:
+        words = super().read(address, count, space)
+        if self.moved and isinstance(words, list):
+            return [705 if word == 704 else word for word in words]
+        return words
+
+
+async def test_a_sunspec_map_that_is_rebuilt_is_never_written_to_by_its_old_addresses() -> None:
+    clock = HandClock()
+    device = Rebuilt(spec_of("sunspec"), load_profile("sunspec"), 1.0, now=clock)
+    async with hosted(device) as host:
+        driver = client_of(host, clock)
+        await driver.connect()
+        assert isinstance(await driver.apply_power(1.0), Applied)
+        device.moved = True
+        clock.at_s += fast_profile("sunspec").connection.slow_s
+        with pytest.raises(DeviceMoved, match="another SunSpec map"):
+            await driver.read_telemetry()
+        assert isinstance(await driver.apply_power(2.0), Rejected)
+        device.moved = False
+        await driver.connect()
+        assert (await driver.read_telemetry()).commanded_kw == pytest.approx(1.0)
+        await driver.close()

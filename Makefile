@@ -80,16 +80,16 @@ $(STAMPS)/project: pyproject.toml $(STAMPS)/core
 	@$(PIP) install -qq --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# First what may run side by side, one process per core; then, one at a time, what starts a Ray or a
-# browser and wants the machine for itself. Status 5 is "no such test here".
+# First what may run side by side, one process per core; then, one at a time, what starts a Ray and
+# wants the machine for itself. Status 5 is "no such test here".
 define pytest
 @set +e; run() { $(BIN)/python -m pytest --cov --cov-append "$$@" $(ARGS); }; \
 rm -f .coverage .coverage.*; \
 echo "== tests, side by side"; \
-run -n auto --maxprocesses 8 --cov-report= -m "not ray and not browser $(1)"; first=$$?; \
+run -n auto --maxprocesses 8 --cov-report= -m "not ray $(1)"; first=$$?; \
 if (( first != 0 && first != 5 )); then exit $$first; fi; \
-echo "== tests with a Ray or a browser"; \
-run --cov-report=term -m "(ray or browser) $(1)"; second=$$?; \
+echo "== tests with a Ray"; \
+run --cov-report=term -m "ray $(1)"; second=$$?; \
 if (( second == 5 && first == 0 )); then $(BIN)/python -m coverage report; exit 0; fi; \
 exit $$second
 endef

@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
 DEMO = ("demo", "--sites", "1", "--port", "0")
 
 
+@pytest.mark.slow
 def test_it_ends_by_itself_after_the_asked_time() -> None:
     with running(*DEMO, "--for", "2s") as command:
         command.wait_for("All 1 sites run")
@@ -64,6 +65,7 @@ def test_when_the_keeper_is_killed_too_the_next_start_cleans_up() -> None:
     assert nothing_left(folder)
 
 
+@pytest.mark.slow
 def test_when_rays_node_dies_it_says_so_in_one_line(tmp_path: Path) -> None:
     with running(*DEMO, environment={"BESSAI_STATE_DIR": str(tmp_path)}) as command:
         command.wait_for("All 1 sites run")

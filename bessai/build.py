@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from bessai.config import DeviceProfile, SiteConfig, load_profile
 from bessai.config.paths import state_folder
+from bessai.config.secret import password_from
 from bessai.config.site import LoginConfig, TlsConfig
 from bessai.control import Clocks, SiteLoop
 from bessai.devices import ModbusInverter
 from bessai.devices.budget import Budget
 from bessai.devices.logins import Credentials
 from bessai.devices.tls import TlsSettings
-from bessai.errors import ConfigError
 from bessai.model import MarketClock
 from bessai.ports import Uplink
 
@@ -76,17 +76,7 @@ def _tls(config: TlsConfig) -> TlsSettings:
 
 
 def _credentials(config: LoginConfig) -> Credentials:
-    path = config.password_file
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(
-            f"cannot be read ({reason})", field="login.password_file", value=str(path)
-        ) from None
-    if not lines or not lines[0]:
-        raise ConfigError("is empty", field="login.password_file", value=str(path))
-    return Credentials(config.user, lines[0])
+    return Credentials(config.user, password_from(config.password_file, "login.password_file"))
 
 
 def _budget(spec: SiteSpec, profile: DeviceProfile, clocks: Clocks) -> Budget:

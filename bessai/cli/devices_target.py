@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bessai.config.profile import MAIN, DeviceProfile
+from bessai.config.secret import password_from
 from bessai.devices import ModbusInverter
 from bessai.devices.connection import ModbusConnection
 from bessai.devices.logins import Credentials
@@ -87,7 +88,9 @@ def make_target(
         connection.default_port if port is None else port,
         connection.default_unit_id if unit_id is None else unit_id,
         profile,
-        None if password_file is None else Credentials(user, _first_line(password_file)),
+        None
+        if password_file is None
+        else Credentials(user, password_from(password_file, "--password-file")),
     )
 
 
@@ -136,16 +139,3 @@ async def wait_for_end(stop: asyncio.Event, seconds: float) -> bool:
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(stop.wait(), max(0.0, seconds))
     return stop.is_set()
-
-
-def _first_line(path: Path) -> str:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(
-            f"cannot be read ({reason})", field="--password-file", value=str(path)
-        ) from None
-    if not lines or not lines[0]:
-        raise ConfigError("is empty", field="--password-file", value=str(path))
-    return lines[0]

@@ -1,4 +1,4 @@
-"""The API key, from the environment or a file; it never enters a log, a URL or a plan."""
+"""Secrets, from the environment or a file; they never enter a log, a URL or a plan."""
 
 from __future__ import annotations
 
@@ -31,6 +31,22 @@ def api_key() -> str | None:
         raise ConfigError(
             f"cannot be read ({error.strerror})", field=KEY_FILE_VARIABLE, value=path
         ) from None
+
+
+def password_from(path: Path, field: str) -> str:
+    """The first line of a password file.
+
+    Raises:
+        ConfigError: the file is unreadable or empty.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(f"cannot be read ({reason})", field=field, value=str(path)) from None
+    if not lines or not lines[0]:
+        raise ConfigError("is empty", field=field, value=str(path))
+    return lines[0]
 
 
 def require_key_beyond_loopback(api: ApiConfig, key: str | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from bessai.config.profile import MAIN, DeviceProfile, Point, Space, Table
 from bessai.devices.codec import RegisterImage, Registers
@@ -13,6 +13,9 @@ from bessai.devices.reduce import without_points
 from bessai.devices.sunspec import find_models, located
 from bessai.errors import DeviceError, DeviceTimeout, IllegalAddress, RegisterRejected
 from bessai.model import DeviceIdentity
+
+_SILENT: Final = "check the unit id, and that the profile is the one of this device"
+"""A device that takes a connection and then says nothing is mostly asked under a wrong unit id."""
 
 
 class Link(Protocol):
@@ -46,6 +49,13 @@ async def discover(link: Link, profile: DeviceProfile) -> tuple[DeviceProfile, D
         DeviceTimeout: no answer.
         DeviceError: something else than the profile's device answers.
     """
+    try:
+        return await _discover(link, profile)
+    except DeviceTimeout as error:
+        raise DeviceTimeout(error.message, field=error.field, fix=_SILENT) from None
+
+
+async def _discover(link: Link, profile: DeviceProfile) -> tuple[DeviceProfile, DeviceIdentity]:
     if profile.sunspec is not None:
         models = await find_models(
             lambda address, count: link.read(Space(MAIN, Table.HOLDING), address, count),

@@ -11,7 +11,7 @@ from bessai.config.profile import Space
 from bessai.devices import ModbusInverter
 from bessai.devices.mbap import ClientId, ModbusServer
 from bessai.devices.pdu import ExceptionCode, exception_answer
-from bessai.errors import DeviceMoved
+from bessai.errors import DeviceMoved, DeviceTimeout
 from bessai.model import SiteId
 from bessai.model.outcome import Applied, Rejected
 from bessai.sim.bank import HOLDING
@@ -99,3 +99,13 @@ async def test_a_sunspec_map_that_is_rebuilt_is_never_written_to_by_its_old_addr
         await driver.connect()
         assert (await driver.read_telemetry()).commanded_kw == pytest.approx(1.0)
         await driver.close()
+
+
+async def test_silence_under_a_wrong_unit_id_says_what_to_check() -> None:
+    async with hosted(simulated(HandClock())) as host:
+        profile = fast_profile(deadline_s=0.3)
+        driver = ModbusInverter(
+            SiteId("north"), "127.0.0.1", host.port, 77, profile, now=HandClock()
+        )
+        with pytest.raises(DeviceTimeout, match=r"no answer within 0\.3 s; check the unit id"):
+            await driver.connect()

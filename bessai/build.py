@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 from bessai.config import DeviceProfile, SiteConfig, load_profile
 from bessai.config.paths import state_folder
 from bessai.config.secret import password_from
 from bessai.config.site import LoginConfig, TlsConfig
 from bessai.control import Clocks, SiteLoop
+from bessai.control.guards import SiteGuards
+from bessai.control.ledger import ForeignPolicy
+from bessai.control.owner_lock import OwnerLock
+from bessai.control.ownership import QUIET_S, OwnershipRules
+from bessai.control.permit import GAP_CYCLES, Permit
+from bessai.control.stop_file import StopFile
+from bessai.control.watchdog import Watchdog
+from bessai.control.whoami import this_process
 from bessai.devices import ModbusInverter
 from bessai.devices.budget import Budget
 from bessai.devices.logins import Credentials
 from bessai.devices.tls import TlsSettings
+from bessai.errors import ConfigError
 from bessai.model import MarketClock
-from bessai.ports import Uplink
+from bessai.plugins import load_plugin
+from bessai.ports import Authority, LocalPolicy, Uplink
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +37,14 @@ class SiteSpec:
 
     Attributes:
         simulated: Its inverter is a simulated one, whose memory does not wear out.
+        memory: Folder on the site's machine for what must survive its process: stops, decisions.
+            None takes the user's state folder.
     """
 
     site: SiteConfig
     clock: MarketClock
     simulated: bool = False
+    memory: Path | None = None
 
     @property
     def address(self) -> str:
@@ -38,14 +55,23 @@ class SiteSpec:
         return load_profile(self.site.profile).connection.default_port
 
 
-def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
+def build_site(
+    spec: SiteSpec, uplink: Uplink, authority: Authority, end: Callable[[str], None]
+) -> SiteLoop:
     """Wire a site's loop to its inverter; opens nothing yet.
 
+    Args:
+        spec: What to run.
+        uplink: Its way to the fleet.
+        authority: Who hands out epochs.
+        end: Ends this process where the loop stands still; called from a thread, with the cause.
+
     Raises:
-        ConfigError: the profile is unknown or wrong, or a file it needs cannot be used.
+        ConfigError: the profile is unknown or wrong, or a file or folder it needs cannot be used.
     """
     site, profile, clocks = spec.site, load_profile(spec.site.profile), Clocks()
     connection = profile.connection
+    guards = _guards(spec, authority, end, clocks)
     device = ModbusInverter(
         site.site_id,
         site.host,
@@ -56,6 +82,7 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
         tls=None if site.tls is None else _tls(site.tls),
         credentials=None if site.login is None else _credentials(site.login),
         budget=_budget(spec, profile, clocks),
+        may_write=guards.permit.check,
     )
     return SiteLoop(
         site,
@@ -65,10 +92,75 @@ def build_site(spec: SiteSpec, uplink: Uplink) -> SiteLoop:
         renew_s=None if profile.dead_man is None else profile.dead_man.renewal_s,
         effect_s=profile.effect.within_s,
         spare_s=profile.write_budget.min_interval_s if profile.power_wears else 0.0,
+        ownership=_ownership(profile),
+        foreign=ForeignPolicy(site.foreign_writes),
+        local=None if site.local_policy is None else _local(site.local_policy),
+        guards=guards,
         limits=site.limits(profile),
         connection=connection,
         clocks=clocks,
     )
+
+
+def _guards(
+    spec: SiteSpec, authority: Authority, end: Callable[[str], None], clocks: Clocks
+) -> SiteGuards:
+    owner = this_process()
+    return SiteGuards(
+        owner=owner,
+        authority=authority,
+        lock=OwnerLock(_folder("owners") / f"{_file_name(spec)}.lock", owner),
+        permit=Permit(clocks.now, GAP_CYCLES * spec.site.cycle_s),
+        stops=StopFile(memory_of(spec) / f"{spec.site.id}.stops.json"),
+        watchdog=Watchdog(end),
+    )
+
+
+def memory_of(spec: SiteSpec) -> Path:
+    """The folder of what must survive the site's process; made where it is missing.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    if spec.memory is None:
+        return _folder("sites")
+    return _made(spec.memory)
+
+
+def _folder(name: str) -> Path:
+    return _made(state_folder() / name)
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the folder cannot be made ({error})",
+            field=str(folder),
+            fix="set BESSAI_STATE_DIR to a folder that this user may write",
+        ) from None
+    return folder
+
+
+def _file_name(spec: SiteSpec) -> str:
+    """One name per device, whatever fleet or site it is part of."""
+    unit = "" if spec.site.unit_id is None else f"_{spec.site.unit_id}"
+    return re.sub(r"[^A-Za-z0-9.-]", "_", spec.address) + unit
+
+
+def _ownership(profile: DeviceProfile) -> OwnershipRules:
+    dead_man = profile.dead_man
+    return OwnershipRules(
+        quiet_s=QUIET_S if dead_man is None else dead_man.period_s,
+        ends_by_itself=dead_man is not None,
+        tells_command=profile.command_readable,
+    )
+
+
+def _local(name: str) -> LocalPolicy:
+    build = load_plugin("bessai.policies.local", name, "build", field="local_policy")
+    return cast("LocalPolicy", build())
 
 
 def _tls(config: TlsConfig) -> TlsSettings:
@@ -85,9 +177,7 @@ def _budget(spec: SiteSpec, profile: DeviceProfile, clocks: Clocks) -> Budget:
     wears = any(profile.points[step.point].persistence.budgeted for step in steps)
     path = None
     if wears and not spec.simulated:
-        folder = state_folder() / "write-budget"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path = folder / f"{spec.site.id}.json"
+        path = _folder("write-budget") / f"{spec.site.id}.json"
     own = spec.site.write_budget_per_day
     limits = profile.write_budget
     if own is not None:

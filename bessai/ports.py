@@ -13,8 +13,12 @@ from bessai.model import (
     DispatchPlan,
     DispatchRequest,
     FleetReply,
+    Grant,
+    Owner,
     PastPrices,
     QuantileForecast,
+    SiteId,
+    SiteLimits,
     SiteSnapshot,
     Telemetry,
 )
@@ -63,6 +67,39 @@ class Uplink(Protocol):
         Raises:
             BessaiError: the fleet cannot be reached now.
         """
+        ...
+
+
+class Authority(Protocol):
+    """Hands out epochs, so that a site has one owner."""
+
+    async def claim(self, site_id: SiteId, owner: Owner) -> Grant:
+        """Make ``owner`` the one owner of the site from now on; each call is a new epoch.
+
+        Raises:
+            BessaiError: it cannot be reached now; nothing was granted that is known of.
+        """
+        ...
+
+    async def is_current(self, site_id: SiteId, epoch: int) -> bool:
+        """Whether nobody has claimed the site after ``epoch``.
+
+        Raises:
+            BessaiError: it cannot be reached now.
+        """
+        ...
+
+
+class LocalPolicy(Protocol):
+    """What a site does by itself while nobody plans for it; pure and quick."""
+
+    @property
+    def name(self) -> str:
+        """Name in the site file."""
+        ...
+
+    def power_kw(self, telemetry: Telemetry, limits: SiteLimits) -> float | None:
+        """Wished battery power, + discharge; None where it does not know what to do."""
         ...
 
 

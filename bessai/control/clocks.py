@@ -15,9 +15,13 @@ NEVER: Final = MonotonicS(float("-inf"))
 """Control time of something that has not happened."""
 
 
+_CONTROL_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""The boot clock goes on while the machine sleeps, as the battery does."""
+
+
 def monotonic_now() -> MonotonicS:
     """Control time of this host."""
-    return MonotonicS(time.monotonic())
+    return MonotonicS(time.clock_gettime(_CONTROL_CLOCK))
 
 
 def wall_now() -> datetime:

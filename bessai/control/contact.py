@@ -119,6 +119,11 @@ class Contact:
         await self._device.close()
         self.link = Link(established=self.link.established)
 
+    async def leave(self) -> None:
+        """Close the connection and write nothing: the device is not ours to release."""
+        await self._device.close()
+        self.link = Link(established=self.link.established)
+
     async def _release_for_sure(self) -> None:
         give_up_at = self._clocks.now() + NO_DEAD_MAN_RELEASE_S
         while True:

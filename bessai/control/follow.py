@@ -1,4 +1,4 @@
-"""Whose plan counts now: the fleet's while its lease lives, then the cached one, then none.
+"""Whose plan counts now: the fleet's while its lease lives, the cached one, or the site's own.
 
 A schedule is never extrapolated: outside its intervals there is no plan.
 """
@@ -20,11 +20,16 @@ from bessai.model import (
     Proposal,
     Schedule,
     SiteId,
+    StopOrder,
 )
 from bessai.units import MonotonicS
 
 MAX_LEASE_S: Final = 60.0
 """No proposal lives longer without being renewed."""
+
+LOCAL_SOURCE: Final = "local"
+LOCAL_LIFE_S: Final = 1.0
+"""The local policy is asked anew in each cycle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +41,16 @@ class Orders:
         leased_until: Control time until which the fleet stands behind ``schedule``.
         heard_until: Control time until which the last reply counts, with or without a plan.
         proposals: Other live wishes.
+        epoch: Highest epoch of a fleet actor heard so far.
+        stop: The operator's newest order that was heard, or None.
     """
 
     schedule: Schedule | None = None
     leased_until: MonotonicS = NEVER
     heard_until: MonotonicS = NEVER
     proposals: tuple[Proposal, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """The plan's part in this cycle: its proposal, or why there is none."""
-
-    autonomy: AutonomyLevel
-    proposal: Proposal | None
-    note: str
+    epoch: int = 0
+    stop: StopOrder | None = None
 
 
 def receive(before: Orders, reply: FleetReply, site_id: SiteId, now: MonotonicS) -> Orders:
@@ -60,8 +60,15 @@ def receive(before: Orders, reply: FleetReply, site_id: SiteId, now: MonotonicS)
     A reply without a plan, e.g. of a fleet that just restarted, keeps the cached plan.
 
     Raises:
-        ProtocolError: the schedule belongs to another site.
+        ProtocolError: the schedule belongs to another site, or an older fleet actor answered.
     """
+    if reply.epoch < before.epoch:
+        raise ProtocolError(
+            "an older fleet actor answered",
+            field="epoch",
+            value=str(reply.epoch),
+            fix=f"end it; epoch {before.epoch} is the newest",
+        )
     schedule, leased_until = reply.schedule, _deadline(now, reply.lease_s)
     if schedule is not None and schedule.site_id != site_id:
         raise ProtocolError(
@@ -71,39 +78,135 @@ def receive(before: Orders, reply: FleetReply, site_id: SiteId, now: MonotonicS)
             fix=f"send the one of {site_id}",
         )
     proposals = tuple(replace(p, expires_at=_deadline(now, p.expires_at)) for p in reply.proposals)
+    stop = before.stop if reply.stop is None else reply.stop
     if schedule is None:
-        return replace(before, heard_until=leased_until, proposals=proposals)
-    return Orders(schedule, leased_until, leased_until, proposals)
+        return replace(
+            before, heard_until=leased_until, proposals=proposals, epoch=reply.epoch, stop=stop
+        )
+    return Orders(schedule, leased_until, leased_until, proposals, reply.epoch, stop)
 
 
-def follow(orders: Orders, now: MonotonicS, market_now: datetime, speed: float) -> Following:
-    """The schedule's proposal at ``market_now`` and the autonomy level that goes with it.
+@dataclass(frozen=True, slots=True)
+class Following:
+    """The plan's part in this cycle: its proposal, or why there is none."""
+
+    proposal: Proposal | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Every plan that is there in one cycle.
+
+    Attributes:
+        interval: Interval of the newest schedule that covers now, or None.
+        leased: The fleet stands behind it.
+        heard: The fleet has answered lately.
+        local_kw: What the local policy wishes, or None where there is none.
+        stopped: Why a person must release the battery first; empty where nothing stops it.
+    """
+
+    schedule: Schedule | None
+    interval: Interval | None
+    leased: bool
+    heard: bool
+    local_kw: float | None
+    stopped: str
+
+    def has(self, level: AutonomyLevel) -> bool:
+        """Whether a level can be worked on."""
+        match level:
+            case AutonomyLevel.SAFE_STOP:
+                return bool(self.stopped)
+            case AutonomyLevel.FLEET:
+                return self.leased if self.interval is not None else self.heard
+            case AutonomyLevel.CACHED_SCHEDULE:
+                return self.interval is not None
+            case AutonomyLevel.LOCAL_POLICY:
+                return self.local_kw is not None
+            case AutonomyLevel.HOLD:
+                return True
+
+    def best(self) -> AutonomyLevel:
+        """The best level that is there; a stop is above all."""
+        if self.stopped:
+            return AutonomyLevel.SAFE_STOP
+        return next(level for level in AutonomyLevel if self.has(level))
+
+    def cause(self, level: AutonomyLevel) -> str:
+        """Why ``level`` is the best one, as a phrase."""
+        gap = "no schedule yet" if self.schedule is None else "the schedule does not cover now"
+        match level:
+            case AutonomyLevel.SAFE_STOP:
+                return self.stopped
+            case AutonomyLevel.FLEET:
+                return "the fleet answers" if self.interval is not None else gap
+            case AutonomyLevel.CACHED_SCHEDULE:
+                return "the fleet is silent" if not self.heard else "the fleet has no plan yet"
+            case _:
+                return f"the fleet is silent and {gap}"
+
+
+def sources(
+    orders: Orders,
+    now: MonotonicS,
+    market_now: datetime,
+    *,
+    local_kw: float | None = None,
+    stopped: str = "",
+) -> Sources:
+    """What there is to follow at ``now``.
 
     Args:
         orders: What the fleet last said.
-        now: Control time; the lease is measured with it.
+        now: Control time; leases are measured with it.
         market_now: Aware UTC; the interval is found with it.
+        local_kw: Wish of the local policy.
+        stopped: Why a person must release the battery first.
+    """
+    schedule = orders.schedule
+    return Sources(
+        schedule=schedule,
+        interval=None if schedule is None else schedule.at(market_now),
+        leased=now < orders.leased_until,
+        heard=now < orders.heard_until,
+        local_kw=local_kw,
+        stopped=stopped,
+    )
+
+
+def follow(
+    level: AutonomyLevel,
+    found: Sources,
+    orders: Orders,
+    now: MonotonicS,
+    market_now: datetime,
+    speed: float,
+) -> Following:
+    """The proposal of ``level``, with a note for people.
+
+    Args:
+        level: Level to work on.
+        found: What there is to follow.
+        orders: What the fleet last said.
+        now: Control time.
+        market_now: Aware UTC.
         speed: Market seconds per real second.
     """
-    leased, heard = now < orders.leased_until, now < orders.heard_until
-    schedule = orders.schedule
-    interval = schedule.at(market_now) if schedule is not None else None
-    if schedule is None or interval is None:
-        gap = "no schedule yet" if schedule is None else "the schedule does not cover now"
-        if heard:
-            return Following(AutonomyLevel.FLEET, None, gap)
-        return Following(AutonomyLevel.HOLD, None, f"the fleet is silent and {gap}")
-    ends_in_s = (interval.end - market_now).total_seconds() / speed
-    ends_at = _deadline(now, ends_in_s)
-    note = f"until {interval.end:%H:%M} UTC"
-    if leased:
-        proposal = _proposal(schedule, interval, min(ends_at, orders.leased_until))
-        return Following(AutonomyLevel.FLEET, proposal, note)
-    proposal = _proposal(schedule, interval, ends_at)
-    return Following(AutonomyLevel.CACHED_SCHEDULE, proposal, f"{note} by the cached plan")
+    schedule, interval = found.schedule, found.interval
+    scheduled = level in (AutonomyLevel.FLEET, AutonomyLevel.CACHED_SCHEDULE)
+    if scheduled and schedule is not None and interval is not None:
+        ends_at = _deadline(now, (interval.end - market_now).total_seconds() / speed)
+        note = f"until {interval.end:%H:%M} UTC"
+        if level is AutonomyLevel.FLEET:
+            return Following(_planned(schedule, interval, min(ends_at, orders.leased_until)), note)
+        return Following(_planned(schedule, interval, ends_at), f"{note} by the cached plan")
+    if level is AutonomyLevel.LOCAL_POLICY and found.local_kw is not None:
+        return Following(_local(found.local_kw, now), "while nobody plans")
+    return Following(None, found.cause(level))
 
 
-def _proposal(schedule: Schedule, interval: Interval, expires_at: MonotonicS) -> Proposal:
+def _planned(schedule: Schedule, interval: Interval, expires_at: MonotonicS) -> Proposal:
     return Proposal(
         source=schedule.source,
         priority=Priority.SCHEDULE,
@@ -111,6 +214,17 @@ def _proposal(schedule: Schedule, interval: Interval, expires_at: MonotonicS) ->
         bounds=None,
         expires_at=expires_at,
         cause_id=CauseId(schedule.schedule_id),
+    )
+
+
+def _local(power_kw: float, now: MonotonicS) -> Proposal:
+    return Proposal(
+        source=LOCAL_SOURCE,
+        priority=Priority.POLICY,
+        preferred_kw=power_kw,
+        bounds=None,
+        expires_at=_deadline(now, LOCAL_LIFE_S),
+        cause_id=CauseId(LOCAL_SOURCE),
     )
 
 

@@ -10,7 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 from bessai.control.clocks import NEVER
-from bessai.model import Bounds, Telemetry
+from bessai.model import Bounds, Stops, Telemetry
+from bessai.model.stop import NO_STOPS
 from bessai.units import MonotonicS
 
 DEAD_BAND_SHARE: Final = 0.005
@@ -29,6 +30,25 @@ evcc issue 17692) is asked again this often, not every cycle."""
 
 RETRY_MAX_S: Final = 10.0
 """Longest wait between attempts of a write that the device refuses."""
+
+MAX_ANSWERS: Final = 3
+"""So often a foreign command is answered before this site yields: two masters that overwrite each
+other for ever are worse than either."""
+
+ANSWER_MEMORY_S: Final = 600.0
+"""Foreign commands further apart than this are not one dispute."""
+
+
+class ForeignPolicy(StrEnum):
+    """What to do about a command that is not ours. Safety is not affected by it.
+
+    ``reassert`` answers it a few times and then yields; ``yield`` leaves it until the device is
+    free again; ``alarm`` leaves it until a person releases the site.
+    """
+
+    REASSERT = "reassert"
+    YIELD = "yield"
+    ALARM = "alarm"
 
 
 class WriteKind(StrEnum):
@@ -60,7 +80,10 @@ class Ledger:
         external_at: Control time of the last write that answered an external change.
         failures: Failed writes in a row.
         retry_at: Control time before which a failed write is not repeated.
+        answers: Answers to foreign commands in this dispute.
         quarrel: The last read showed another command than ours.
+        yielding: Somebody else commands the device and is left alone.
+        yielded_revision: Revision of the operator's orders when this site yielded.
         held_kw: What the device holds where that is not the known command of this site; None
             where it is, or where there is no forced command.
     """
@@ -73,6 +96,14 @@ class Ledger:
     retry_at: MonotonicS = NEVER
     quarrel: bool = False
     held_kw: float | None = None
+    answers: int = 0
+    yielding: bool = False
+    yielded_revision: int = 0
+
+    @property
+    def foreign(self) -> bool:
+        """Whether somebody else's forced command is in force, and not merely ours gone."""
+        return self.quarrel and self.held_kw is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +116,14 @@ class WriteRules:
         spare_s: Where each change of power wears memory out, the least real seconds from one to
             the next; 0 where it does not. Rest and safety never wait for it.
         nameplate: The bounds that never move, where they are known.
+        foreign: What to do about a command that is not ours.
     """
 
     peak_kw: float
     renew_s: float | None
     spare_s: float = 0.0
     nameplate: Bounds | None = None
+    foreign: ForeignPolicy = ForeignPolicy.REASSERT
 
     @property
     def dead_band_kw(self) -> float:
@@ -131,27 +164,61 @@ def decide_write(
     """
     power_kw = _with_room(target_kw, allowed, rules) if rules.spare_s else target_kw
     kind = _kind(ledger, power_kw, allowed, now, rules)
-    if kind is None or (now < ledger.retry_at and kind is not WriteKind.SAFETY):
+    waits = ledger.yielding or now < ledger.retry_at
+    if kind is None or (waits and kind is not WriteKind.SAFETY):
         return None
     if kind is WriteKind.CHANGE and power_kw != 0 and _is_spared(ledger, now, rules):
         return None
     return Write(power_kw, kind)
 
 
-def observe(ledger: Ledger, telemetry: Telemetry | None, rules: WriteRules) -> Ledger:
+def observe(
+    ledger: Ledger,
+    telemetry: Telemetry | None,
+    rules: WriteRules,
+    stops: Stops = NO_STOPS,
+) -> Ledger:
     """Take note of what the read said about the command in force."""
     external = is_external(ledger, telemetry, rules)
     unsure = external or ledger.written_kw is None
     held = telemetry.commanded_kw if unsure and telemetry is not None else None
-    return replace(ledger, quarrel=external, held_kw=held)
+    seen = replace(ledger, quarrel=external, held_kw=held)
+    if telemetry is None:
+        return seen
+    return _disputed(seen, telemetry.measured_at, rules, stops)
+
+
+def _disputed(ledger: Ledger, now: MonotonicS, rules: WriteRules, stops: Stops) -> Ledger:
+    """Whether to yield to a foreign command, and until when."""
+    if ledger.yielding:
+        ended = not ledger.foreign
+        if rules.foreign is ForeignPolicy.ALARM:
+            released = stops.order is not None and not stops.order.stopped
+            ended = released and stops.revision > ledger.yielded_revision
+        return replace(ledger, yielding=not ended, answers=0 if ended else ledger.answers)
+    if not ledger.foreign:
+        over = now - ledger.external_at > ANSWER_MEMORY_S
+        return replace(ledger, answers=0) if over else ledger
+    tired = ledger.answers >= MAX_ANSWERS
+    if rules.foreign is ForeignPolicy.REASSERT and not tired:
+        return ledger
+    return replace(ledger, yielding=True, yielded_revision=stops.revision)
 
 
 def after_success(
     ledger: Ledger, write: Write, now: MonotonicS, confirmed_kw: float | None = None
 ) -> Ledger:
     """The ledger after a write that reads back as ``confirmed_kw``."""
-    external_at = now if write.kind is WriteKind.EXTERNAL else ledger.external_at
-    return Ledger(write.power_kw, now, confirmed_kw, external_at)
+    answered = write.kind is WriteKind.EXTERNAL
+    return Ledger(
+        written_kw=write.power_kw,
+        written_at=now,
+        confirmed_kw=confirmed_kw,
+        external_at=now if answered or ledger.foreign else ledger.external_at,
+        answers=ledger.answers + (1 if ledger.foreign else 0),
+        yielding=ledger.yielding,
+        yielded_revision=ledger.yielded_revision,
+    )
 
 
 def after_failure(ledger: Ledger, now: MonotonicS, *, partial: bool) -> Ledger:
@@ -169,7 +236,8 @@ def _kind(
     ledger: Ledger, target_kw: float, allowed: Bounds, now: MonotonicS, rules: WriteRules
 ) -> WriteKind | None:
     written = ledger.written_kw
-    in_force = [power for power in (written, ledger.held_kw) if power is not None]
+    ours = None if ledger.yielding else written
+    in_force = [power for power in (ours, ledger.held_kw) if power is not None]
     if not all(allowed.contains(power, tolerance_kw=CONTAINED_KW) for power in in_force):
         return WriteKind.SAFETY
     if written is None:
@@ -177,7 +245,7 @@ def _kind(
     if ledger.quarrel and now - ledger.external_at >= REWRITE_GAP_S:
         return WriteKind.EXTERNAL
     if _is_change(written, target_kw, rules):
-        return WriteKind.CHANGE
+        return None if ledger.foreign else WriteKind.CHANGE
     if rules.renew_s is not None and now - ledger.written_at >= rules.renew_s:
         return WriteKind.RENEW
     return None

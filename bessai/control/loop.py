@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
 from bessai.config.profile import Connection
 from bessai.config.site import SiteConfig
-from bessai.control.clocks import Clocks
+from bessai.control.claims import Claims
+from bessai.control.clocks import NEVER, Clocks
 from bessai.control.contact import Contact
 from bessai.control.counters import Tally
 from bessai.control.effect import EFFECT_S
+from bessai.control.guards import SiteGuards
 from bessai.control.journal import Journal
-from bessai.control.ledger import Write
+from bessai.control.ledger import ForeignPolicy, Write
 from bessai.control.link import Backoff
+from bessai.control.ownership import ANY_FAMILY, OwnershipRules, next_ownership
 from bessai.control.pace import next_tick
+from bessai.control.permit import GAP_CYCLES
 from bessai.control.record import Record, external_text, reading, record
 from bessai.control.step import (
     ControlState,
@@ -26,10 +32,19 @@ from bessai.control.step import (
     decide,
     settle,
 )
+from bessai.control.stops import StopKeeper
 from bessai.control.uplink import FAREWELL_TIMEOUT_S, Reporter
-from bessai.model import MarketClock, SiteLimits, SiteSnapshot, SiteState, Telemetry
+from bessai.control.validate import validate_state
+from bessai.model import (
+    MarketClock,
+    SiteLimits,
+    SiteSnapshot,
+    SiteState,
+    Telemetry,
+    Tenure,
+)
 from bessai.model.outcome import Applied, PartiallyApplied, Rejected
-from bessai.ports import SiteDevice, Uplink
+from bessai.ports import LocalPolicy, SiteDevice, Uplink
 from bessai.units import MonotonicS
 
 STOP_WAIT_S: Final = 5.0
@@ -37,8 +52,7 @@ STOP_WAIT_S: Final = 5.0
 
 FAULTS_BEFORE_RECONNECT: Final = 3
 
-GAP_CYCLES: Final = 2.0
-"""A cycle that starts later than this many cycles: the process stood still."""
+BEATS_PER_GAP: Final = 8.0
 
 
 class SiteLoop:
@@ -53,6 +67,10 @@ class SiteLoop:
             where it has none.
         effect_s: Real seconds in which the device's power follows a command.
         spare_s: Least real seconds between two powers where each one wears memory out, or 0.
+        ownership: What the device family allows to conclude about other owners.
+        foreign: What to do about a command that is not ours.
+        local: What the site does by itself while nobody plans for it, or None to hold.
+        guards: What makes this process the one owner, and watches it; left out, it is alone.
         limits: What safety allows at most; left out, what the site file says alone.
         connection: How the device family likes to be connected; of the profile.
         clocks: Control and wall time.
@@ -68,6 +86,10 @@ class SiteLoop:
         renew_s: float | None,
         effect_s: float = EFFECT_S,
         spare_s: float = 0.0,
+        ownership: OwnershipRules = ANY_FAMILY,
+        foreign: ForeignPolicy = ForeignPolicy.REASSERT,
+        local: LocalPolicy | None = None,
+        guards: SiteGuards | None = None,
         limits: SiteLimits | None = None,
         connection: Connection | None = None,
         clocks: Clocks | None = None,
@@ -75,10 +97,19 @@ class SiteLoop:
         family = connection or Connection()
         self._site = site
         self._rules = SiteRules(
-            limits or site.limits(), site.cycle_s, clock.speed, renew_s, effect_s, spare_s
+            limits or site.limits(),
+            site.cycle_s,
+            clock.speed,
+            renew_s,
+            effect_s,
+            spare_s,
+            ownership,
+            foreign,
+            local,
         )
         self._clock = clock
         self._clocks = clocks or Clocks()
+        self._guards = guards or SiteGuards.alone(self._clocks.now, site.cycle_s)
         self._tally = Tally()
         self._journal = Journal(site.site_id)
         address = f"{site.host}:{site.port or family.default_port}"
@@ -87,11 +118,21 @@ class SiteLoop:
         self._reporter = Reporter(
             site.site_id, uplink, self.snapshot, self._clocks.now, self._journal
         )
+        self._claims = Claims(
+            site.site_id,
+            self._guards.owner,
+            self._guards.authority,
+            self._guards.lock,
+            self._clocks.now,
+            self._journal,
+        )
+        self._stops = StopKeeper(self._guards.stops, self._clocks.wall, self._tally, self._journal)
         self._control = ControlState()
         self._record = Record()
         self._sequence = 0
         self._faults = 0
-        self._after_gap = False
+        self._connections = 0
+        self._asked_for = self._guards.permit.doubt_at
         self._stopping = asyncio.Event()
         self._cycling: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -102,38 +143,65 @@ class SiteLoop:
         """Where the site stands."""
         return self._record.state
 
+    @property
+    def superseded(self) -> bool:
+        """Whether another process owns the site now; then :meth:`run` ends by itself."""
+        return self._control.ownership.tenure is Tenure.SUPERSEDED
+
     async def run(self) -> None:
-        """Run cycles at a fixed rate until :meth:`stop` or cancellation."""
+        """Run cycles at a fixed rate until :meth:`stop`, cancellation, or a newer owner."""
         self._idle.clear()
+        self._stops.recall()
         reports = self._start_reports()
+        claims = asyncio.create_task(self._claims.run())
         # Hear the plan while the device connects: a restart must not dip to 0 kW without need.
         self._reporter.wake()
         try:
-            tick = self._clocks.now()
-            while not self._stopping.is_set():
-                await self._cycle_that_stop_can_end(self._resumed(tick))
-                reports = self._revived(reports)
-                self._reporter.wake()
-                tick = next_tick(tick, self._clocks.now(), self._rules.cycle_s)
-                await self._wait_until(tick)
+            with self._beating():
+                await self._cycles(reports)
         finally:
-            reports.cancel()
-            await asyncio.gather(reports, return_exceptions=True)
+            for task in (reports, claims):
+                task.cancel()
+            await asyncio.gather(reports, claims, return_exceptions=True)
             self._idle.set()
+        if self.superseded:
+            self._journal.event("superseded: another process owns the site")
+            await self._contact.leave()
+            self._claims.close()
 
     async def stop(self) -> None:
-        """End the cycles, give the device back to its own mode, close it and say goodbye."""
+        """End the cycles, give the device back to its own mode, close it and say goodbye.
+
+        A process that does not own the site writes nothing, not even a release.
+        """
         self._stopping.set()
-        try:
-            async with asyncio.timeout(STOP_WAIT_S):
-                await self._idle.wait()
-        except TimeoutError:
-            self._journal.event("cycle still busy at stop")
-            await self._end_cycle()
-        await self._contact.release(insist=self._rules.renew_s is None)
+        with self._beating():
+            try:
+                async with asyncio.timeout(STOP_WAIT_S):
+                    await self._idle.wait()
+            except TimeoutError:
+                self._journal.event("cycle still busy at stop")
+                await self._end_cycle()
+            if await self._still_owns():
+                await self._contact.release(insist=self._rules.renew_s is None)
+            else:
+                await self._contact.leave()
+        self._claims.close()
         self._control = ControlState()
         self._record = Record(state=SiteState.STOPPED)
         await self._reporter.report(FAREWELL_TIMEOUT_S)
+
+    def validate(self) -> None:
+        """Check the invariants of the control core.
+
+        Raises:
+            SafetyError: one of them is broken.
+        """
+        validate_state(self._control, self._rules)
+
+    def freeze(self, by: str, reason: str) -> None:
+        """Rest until a person releases the site; for a guard of the site itself."""
+        self._stops.freeze(by, reason)
 
     def snapshot(self) -> SiteSnapshot:
         """What the site tells the fleet now; ages are those of this moment."""
@@ -157,6 +225,12 @@ class SiteLoop:
             schedule_age_s=self._schedule_age_s(self._clock.market_at(wall)),
             counters=self._tally.counters(),
             pid=os.getpid(),
+            epoch=self._claims.claim.epoch or 0,
+            tenure=self._control.ownership.tenure,
+            tenure_reason=self._control.ownership.reason,
+            autonomy_cause=self._control.autonomy.cause,
+            autonomy_since=self._wall_of(self._control.autonomy.since),
+            stops=self._stops.stops,
         )
 
     def _start_reports(self) -> asyncio.Task[None]:
@@ -170,18 +244,47 @@ class SiteLoop:
         self._tally.blocked("internal_fault")
         return self._start_reports()
 
-    def _resumed(self, tick: MonotonicS) -> bool:
-        """Whether the cycle that was due at ``tick`` starts after a gap; not twice in a row."""
-        late_s = self._clocks.now() - tick
-        gap = late_s > GAP_CYCLES * self._rules.cycle_s and not self._after_gap
-        if gap:
-            self._journal.event("cycles stood still; this one only reads", late_s=late_s)
-        self._after_gap = gap
-        return gap
+    async def _cycles(self, reports: asyncio.Task[None]) -> None:
+        tick = self._clocks.now()
+        while not self._stopping.is_set() and not self.superseded:
+            await self._cycle_that_stop_can_end()
+            self._guards.watchdog.cycled()
+            reports = self._revived(reports)
+            self._reporter.wake()
+            tick = next_tick(tick, self._clocks.now(), self._rules.cycle_s)
+            await self._wait_until(tick)
 
-    async def _cycle_that_stop_can_end(self, resumed: bool) -> None:
+    @contextlib.contextmanager
+    def _beating(self) -> Iterator[None]:
+        """Show several times per gap that this process runs."""
+        beats = asyncio.create_task(self._beat())
+        try:
+            yield
+        finally:
+            beats.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self._guards.watchdog.beat()
+            self._guards.permit.beat()
+            self._ask_where_in_doubt()
+            await asyncio.sleep(GAP_CYCLES * self._rules.cycle_s / BEATS_PER_GAP)
+
+    def _ask_where_in_doubt(self) -> None:
+        doubt_at = self._guards.permit.doubt_at
+        if doubt_at > self._asked_for:
+            self._asked_for = doubt_at
+            self._claims.ask()
+            self._journal.event("ownership in doubt; asking before the next write")
+
+    def _wall_of(self, moment: MonotonicS) -> datetime | None:
+        if moment == NEVER:
+            return None
+        return self._clocks.wall() - timedelta(seconds=self._clocks.now() - moment)
+
+    async def _cycle_that_stop_can_end(self) -> None:
         """A task of its own, so that no late part of it writes after the release."""
-        self._cycling = asyncio.create_task(self._guarded_cycle(resumed))
+        self._cycling = asyncio.create_task(self._guarded_cycle())
         try:
             await self._cycling
         except asyncio.CancelledError:
@@ -193,11 +296,11 @@ class SiteLoop:
             self._cycling.cancel()
         await self._idle.wait()
 
-    async def _guarded_cycle(self, resumed: bool) -> None:
+    async def _guarded_cycle(self) -> None:
         try:
-            await self._contact.connect_if_due()
+            await self._connect()
             started = self._clocks.now()
-            await self._cycle(resumed)
+            await self._cycle()
             self._tally.cycle(self._clocks.now() - started, self._rules.cycle_s)
             self._faults = 0
         except Exception as error:  # noqa: BLE001 - a bug in one cycle must not end the site
@@ -205,21 +308,61 @@ class SiteLoop:
         else:
             self._journal.change("state", self.state.value)
 
-    async def _cycle(self, resumed: bool) -> None:
+    async def _still_owns(self) -> bool:
+        """Whether a release is ours to write; a doubt that is open is asked about once."""
+        if self._control.ownership.tenure is Tenure.UNCONFIRMED:
+            await self._claims.confirm()
+        owner = next_ownership(
+            self._control.ownership,
+            self._claims.claim,
+            self._guards.permit.doubt_at,
+            None,
+            self._clocks.now(),
+            self._rules.ownership,
+        )
+        self._guards.permit.allow(owner.settled_at if owner.may_write else None)
+        return owner.may_write
+
+    async def _connect(self) -> None:
+        await self._contact.connect_if_due()
+        made = self._contact.link.established
+        if made > max(self._connections, 1):
+            # The device may have closed the old one because somebody else connected.
+            self._guards.permit.doubt()
+        self._connections = made
+
+    async def _cycle(self) -> None:
         telemetry = None
         if self._contact.link.connected:
             telemetry = await self._contact.read(self._rules.limits.max_age_s)
         if not self._contact.link.connected:
-            self._control = ControlState()
-        now = self._clocks.now()
-        market_now = self._clock.market_at(self._clocks.wall())
-        cycle = CycleInput(now, market_now, telemetry, self._reporter.orders, resumed)
+            self._control = self._control.after_loss()
+        orders = self._reporter.orders
+        self._stops.hear(orders.stop, answered=orders.heard_until != NEVER)
+        self._guards.permit.beat()
+        self._ask_where_in_doubt()
+        cycle = self._seen(telemetry)
         self._control, decision = decide(self._control, self._rules, cycle)
+        validate_state(self._control, self._rules)
+        owner = self._control.ownership
+        self._guards.permit.allow(owner.settled_at if owner.may_write else None)
         self._count(decision)
         if decision.write is not None and self._contact.link.connected:
             await self._write(decision.write, telemetry)
         link, problem = self._contact.link, self._contact.read_error
         self._record = record(link, decision, self._control, telemetry, problem)
+
+    def _seen(self, telemetry: Telemetry | None) -> CycleInput:
+        return CycleInput(
+            now=self._clocks.now(),
+            market_now=self._clock.market_at(self._clocks.wall()),
+            telemetry=telemetry,
+            orders=self._reporter.orders,
+            claim=self._claims.claim,
+            doubt_at=self._guards.permit.doubt_at,
+            stops=self._stops.stops,
+            stops_known=self._stops.known,
+        )
 
     async def _write(self, write: Write, telemetry: Telemetry | None) -> None:
         outcome = await self._contact.apply(write.power_kw, self._fresh_for_s(write, telemetry))
@@ -246,7 +389,9 @@ class SiteLoop:
         self._journal.note("external change", foreign)
         waits = self._control.effect.failed
         self._journal.note("battery does not follow", "power is off its command" if waits else None)
-        self._journal.change("autonomy", decision.autonomy.value)
+        autonomy, owner = self._control.autonomy, self._control.ownership
+        self._journal.change("autonomy", f"{autonomy.level.value}: {autonomy.cause}")
+        self._journal.note("only reads", owner.reason)
 
     async def _fault(self, error: Exception) -> None:
         self._faults += 1

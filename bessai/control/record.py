@@ -52,27 +52,32 @@ def record(
     read_error: str | None,
 ) -> Record:
     """Sum up one cycle."""
-    state = site_state(link, decision)
-    reachable = state not in (SiteState.UNREACHABLE, SiteState.STARTING)
+    owner = control.ownership
+    state = site_state(link, decision, owns=owner.may_write)
+    commands = owner.may_write and state not in (SiteState.UNREACHABLE, SiteState.STARTING)
+    reads_only = None if owner.reason is None else f"only reads: {owner.reason}"
     return Record(
         state=state,
         autonomy=decision.autonomy,
         telemetry=telemetry,
-        setpoint=decision.setpoint if reachable else None,
+        setpoint=decision.setpoint if commands else None,
         envelope=decision.allowed.bounds,
         narrowings=decision.allowed.narrowings,
-        error=link.error or _read_problem(read_error, control) or _problem(decision, control),
+        error=link.error
+        or reads_only
+        or _read_problem(read_error, control)
+        or _problem(decision, control),
     )
 
 
-def site_state(link: Link, decision: Decision) -> SiteState:
+def site_state(link: Link, decision: Decision, *, owns: bool) -> SiteState:
     """Where the site stands after a cycle."""
     if not link.connected:
         return SiteState.UNREACHABLE if link.error else SiteState.STARTING
     holds = decision.allowed.holds
     if any(reason.code in FAULT_CODES for reason in holds):
         return SiteState.FAULT
-    if holds or decision.setpoint.source == HOLD_SOURCE:
+    if holds or not owns or decision.setpoint.source == HOLD_SOURCE:
         return SiteState.HOLDING
     return SiteState.RUNNING
 
@@ -112,7 +117,8 @@ def _problem(decision: Decision, control: ControlState) -> str | None:
     if control.effect.failed and control.seen is not None:
         return _not_following(control.seen, control)
     if control.ledger.quarrel:
-        return "somebody else controls the inverter: " + external_text(control)
+        answer = "; left alone" if control.ledger.yielding else ""
+        return "somebody else controls the inverter: " + external_text(control) + answer
     return None
 
 

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bessai.control.arbitrate import arbitrate, blockers, choose
+from bessai.control.autonomy import NOT_STARTED, Autonomy, next_autonomy
+from bessai.control.clocks import NEVER
 from bessai.control.effect import EFFECT_S, Effect, watch
-from bessai.control.follow import Orders, follow
+from bessai.control.follow import Following, Orders, follow, sources
 from bessai.control.ledger import (
+    ForeignPolicy,
     Ledger,
     Write,
     WriteRules,
@@ -17,8 +20,27 @@ from bessai.control.ledger import (
     decide_write,
     observe,
 )
-from bessai.model import AutonomyLevel, Setpoint, SiteLimits, Telemetry
+from bessai.control.ownership import (
+    ALONE,
+    ANY_FAMILY,
+    UNPROVEN,
+    Claim,
+    Ownership,
+    OwnershipRules,
+    next_ownership,
+)
+from bessai.model import (
+    AutonomyLevel,
+    Narrowing,
+    Setpoint,
+    SiteLimits,
+    Stops,
+    Telemetry,
+)
 from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
+from bessai.model.power import HOLD_BOUNDS
+from bessai.model.stop import NO_STOPS
+from bessai.ports import LocalPolicy
 from bessai.safety import Envelope, Outlook, envelope, nameplate, validate_envelope
 from bessai.units import MonotonicS
 
@@ -38,6 +60,9 @@ class SiteRules:
             where it has none.
         effect_s: Real seconds in which the device's power follows a command.
         spare_s: See :class:`WriteRules`.
+        ownership: What the device family allows to conclude about other owners.
+        foreign: What to do about a command that is not ours.
+        local: What the site does by itself while nobody plans for it, or None to hold.
     """
 
     limits: SiteLimits
@@ -46,12 +71,16 @@ class SiteRules:
     renew_s: float | None
     effect_s: float = EFFECT_S
     spare_s: float = 0.0
+    ownership: OwnershipRules = ANY_FAMILY
+    foreign: ForeignPolicy = ForeignPolicy.REASSERT
+    local: LocalPolicy | None = None
 
     @property
     def writes(self) -> WriteRules:
         """The part that the write ledger needs."""
         full = nameplate(self.limits)
-        return WriteRules(max(-full.lower_kw, full.upper_kw), self.renew_s, self.spare_s, full)
+        peak_kw = max(-full.lower_kw, full.upper_kw)
+        return WriteRules(peak_kw, self.renew_s, self.spare_s, full, self.foreign)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +92,21 @@ class CycleInput:
         market_now: Aware UTC market time.
         telemetry: Read in this cycle, or None where the read failed.
         orders: What the fleet last said.
-        resumed: The process stood still before this cycle: somebody else may have taken over,
-            so it only reads.
+        claim: What is known of this process's epoch.
+        doubt_at: Control time of the last event after which the epoch must be confirmed: the
+            process stood still, or the connection was lost.
+        stops: The operator's and the site's own stops.
+        stops_known: Whether ``stops`` is all there is; the local policy waits for that.
     """
 
     now: MonotonicS
     market_now: datetime
     telemetry: Telemetry | None
     orders: Orders
-    resumed: bool = False
+    claim: Claim = ALONE
+    doubt_at: MonotonicS = NEVER
+    stops: Stops = NO_STOPS
+    stops_known: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +130,10 @@ class Decision:
     effect_failed: bool = False
     coasting: bool = False
 
+    def without_write(self) -> Decision:
+        """The same by a process that only reads."""
+        return replace(self, write=None)
+
 
 @dataclass(frozen=True, slots=True)
 class ControlState:
@@ -114,6 +153,12 @@ class ControlState:
     effect: Effect = field(default_factory=Effect)
     last: Decision | None = None
     write_error: str | None = None
+    ownership: Ownership = UNPROVEN
+    autonomy: Autonomy = NOT_STARTED
+
+    def after_loss(self) -> ControlState:
+        """What is left to believe when the connection was lost: nothing about the device."""
+        return ControlState(ownership=self.ownership, autonomy=self.autonomy)
 
 
 def decide(
@@ -126,18 +171,25 @@ def decide(
     Raises:
         SafetyError: an invariant of the envelope is broken.
     """
-    if cycle.telemetry is None and state.last is not None and _recent(state, rules, cycle.now):
-        return state, _coast(state.last, rules, cycle)
+    state = replace(state, ownership=_ownership(state, rules, cycle))
+    last = state.last
+    if last is not None and _coasts(state, rules, cycle):
+        state, _ = _plan(state, rules, cycle, state.seen)
+        level = state.autonomy.level
+        return state, Decision(last.setpoint, last.allowed, level, write=None, coasting=True)
     observed = _observed(state, rules, cycle)
-    allowed = envelope(observed.seen, rules.limits, _outlook(observed, rules, cycle.now))
+    observed, plan = _plan(observed, rules, cycle, cycle.telemetry)
+    allowed = _allowed(observed, rules, cycle)
     validate_envelope(allowed, rules.limits)
     decision = replace(
-        _decision(observed, rules, cycle, allowed),
+        _decision(observed, rules, cycle, allowed, plan),
         external=observed.ledger.quarrel and not state.ledger.quarrel,
         effect_failed=observed.effect.failed and not state.effect.failed,
     )
-    waits = cycle.resumed or rules.spare_s > 0 or observed.ledger.failures > 0
-    power_kw = _in_force_kw(observed.ledger, decision, waits=waits)
+    ledger = observed.ledger
+    waits = rules.spare_s > 0 or ledger.failures > 0 or ledger.yielding
+    waits = waits or not observed.ownership.may_write
+    power_kw = _in_force_kw(ledger, decision, waits=waits)
     return replace(observed, power_kw=power_kw, decided_at=cycle.now, last=decision), decision
 
 
@@ -164,13 +216,44 @@ def _refused(state: ControlState, error: str, now: MonotonicS, *, partial: bool)
 def _in_force_kw(ledger: Ledger, decision: Decision, *, waits: bool) -> float:
     """The setpoint, except while a write has to wait: then the older command still acts."""
     if waits and decision.write is None:
-        return 0.0 if ledger.written_kw is None else ledger.written_kw
+        held = ledger.written_kw if ledger.held_kw is None else ledger.held_kw
+        return 0.0 if held is None else held
     return decision.setpoint.power_kw
 
 
-def _coast(last: Decision, rules: SiteRules, cycle: CycleInput) -> Decision:
-    plan = follow(cycle.orders, cycle.now, cycle.market_now, rules.speed)
-    return Decision(last.setpoint, last.allowed, plan.autonomy, write=None, coasting=True)
+def _coasts(state: ControlState, rules: SiteRules, cycle: CycleInput) -> bool:
+    fresh_enough = cycle.telemetry is None and _recent(state, rules, cycle.now)
+    return fresh_enough and not cycle.stops.active
+
+
+def _ownership(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Ownership:
+    return next_ownership(
+        state.ownership, cycle.claim, cycle.doubt_at, cycle.telemetry, cycle.now, rules.ownership
+    )
+
+
+def _plan(
+    state: ControlState, rules: SiteRules, cycle: CycleInput, telemetry: Telemetry | None
+) -> tuple[ControlState, Following]:
+    """The level of this cycle and what it proposes."""
+    local_kw = None
+    if rules.local is not None and telemetry is not None and cycle.stops_known:
+        local_kw = rules.local.power_kw(telemetry, rules.limits)
+    orders, now, market_now = cycle.orders, cycle.now, cycle.market_now
+    found = sources(orders, now, market_now, local_kw=local_kw, stopped=cycle.stops.text())
+    best, before = found.best(), state.autonomy
+    autonomy = next_autonomy(before, best, found.cause(best), now, tenable=found.has(before.level))
+    plan = follow(autonomy.level, found, orders, now, market_now, rules.speed)
+    return replace(state, autonomy=autonomy), plan
+
+
+def _allowed(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Envelope:
+    """The envelope; a stop is a reason to rest like any other, and comes first."""
+    allowed = envelope(state.seen, rules.limits, _outlook(state, rules, cycle.now))
+    if not cycle.stops.active:
+        return allowed
+    stop = Narrowing("stopped", cycle.stops.text(), HOLD_BOUNDS)
+    return Envelope(HOLD_BOUNDS, (stop, *allowed.narrowings))
 
 
 def _recent(state: ControlState, rules: SiteRules, now: MonotonicS) -> bool:
@@ -181,7 +264,7 @@ def _recent(state: ControlState, rules: SiteRules, now: MonotonicS) -> bool:
 def _observed(state: ControlState, rules: SiteRules, cycle: CycleInput) -> ControlState:
     if cycle.telemetry is None:
         return state
-    ledger = observe(state.ledger, cycle.telemetry, rules.writes)
+    ledger = observe(state.ledger, cycle.telemetry, rules.writes, cycle.stops)
     effect = watch(state.effect, ledger, cycle.telemetry, rules.limits, within_s=rules.effect_s)
     return replace(state, seen=cycle.telemetry, ledger=ledger, effect=effect)
 
@@ -203,15 +286,15 @@ def _outlook(state: ControlState, rules: SiteRules, now: MonotonicS) -> Outlook:
 
 
 def _decision(
-    state: ControlState, rules: SiteRules, cycle: CycleInput, allowed: Envelope
+    state: ControlState, rules: SiteRules, cycle: CycleInput, allowed: Envelope, plan: Following
 ) -> Decision:
-    plan = follow(cycle.orders, cycle.now, cycle.market_now, rules.speed)
     planned = () if plan.proposal is None else (plan.proposal,)
     notes = {proposal.cause_id: plan.note for proposal in planned}
-    choice = choose((*cycle.orders.proposals, *planned), cycle.now)
+    live = () if cycle.stops.active else (*cycle.orders.proposals, *planned)
+    choice = choose(live, cycle.now)
     setpoint = arbitrate(choice, allowed, notes, idle=plan.note)
     wish_kw = 0.0 if choice is None else choice.power_kw
     ledger, power_kw = state.ledger, setpoint.power_kw
     write = decide_write(ledger, power_kw, allowed.bounds, cycle.now, rules.writes)
-    write = None if cycle.resumed else write
-    return Decision(setpoint, allowed, plan.autonomy, write, blockers(allowed, wish_kw))
+    decision = Decision(setpoint, allowed, state.autonomy.level, write, blockers(allowed, wish_kw))
+    return decision if state.ownership.may_write else decision.without_write()

@@ -4,6 +4,7 @@ from bessai.model.clock import MarketClock
 from bessai.model.dispatch import DispatchPlan, DispatchRequest
 from bessai.model.forecast import QuantileForecast
 from bessai.model.ids import DISPATCH_SOURCE, CauseId, ScheduleId, SiteId
+from bessai.model.ownership import Grant, Owner, Tenure
 from bessai.model.power import Bounds, Narrowing, Priority, Proposal, Setpoint
 from bessai.model.prices import PastPrices
 from bessai.model.schedule import Interval, Schedule
@@ -16,6 +17,7 @@ from bessai.model.site import (
     SiteSnapshot,
     SiteState,
 )
+from bessai.model.stop import Freeze, StopOrder, Stops
 from bessai.model.telemetry import DeviceIdentity, SiteLimits, Telemetry
 
 __all__ = [
@@ -29,9 +31,12 @@ __all__ = [
     "DispatchRequest",
     "DurationHistogram",
     "FleetReply",
+    "Freeze",
+    "Grant",
     "Interval",
     "MarketClock",
     "Narrowing",
+    "Owner",
     "PastPrices",
     "Priority",
     "Proposal",
@@ -44,5 +49,8 @@ __all__ = [
     "SiteReading",
     "SiteSnapshot",
     "SiteState",
+    "StopOrder",
+    "Stops",
     "Telemetry",
+    "Tenure",
 ]

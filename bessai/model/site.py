@@ -7,8 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from bessai.model.ids import SiteId
+from bessai.model.ownership import Tenure
 from bessai.model.power import Bounds, Narrowing, Proposal, Setpoint
 from bessai.model.schedule import Schedule
+from bessai.model.stop import NO_STOPS, StopOrder, Stops
 
 
 class SiteState(StrEnum):
@@ -27,11 +29,16 @@ class SiteState(StrEnum):
 
 
 class AutonomyLevel(StrEnum):
-    """Whose plan the site follows, best first."""
+    """Whose plan the site follows, best first.
+
+    ``safe_stop`` is a rest that only a person ends.
+    """
 
     FLEET = "fleet"
     CACHED_SCHEDULE = "cached_schedule"
+    LOCAL_POLICY = "local_policy"
     HOLD = "hold"
+    SAFE_STOP = "safe_stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,14 @@ class SiteSnapshot:
         error: One line about what is wrong now, or None.
         schedule_age_s: Market age of the cached schedule in seconds, or None without one.
         pid: Process that owns the connection.
+        epoch: Its epoch, or 0 before it was granted one.
+        tenure: Whether it may write.
+        tenure_reason: Why it only reads, or None.
+        autonomy_cause: Why the autonomy level is what it is.
+        autonomy_since: Aware UTC wall time of the last change of level, or None before the first.
+        stops: The operator's and the site's own stops.
+        intrusion_score: Anomaly score of the last cycle, or None without a model.
+        intrusion: What the intrusion detection says now; empty where nothing is odd.
     """
 
     site_id: SiteId
@@ -115,6 +130,14 @@ class SiteSnapshot:
     schedule_age_s: float | None
     counters: Counters
     pid: int
+    epoch: int = 0
+    tenure: Tenure = Tenure.OWNER
+    tenure_reason: str | None = None
+    autonomy_cause: str = ""
+    autonomy_since: datetime | None = None
+    stops: Stops = NO_STOPS
+    intrusion_score: float | None = None
+    intrusion: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +149,12 @@ class FleetReply:
         lease_s: Real seconds (at most 60) for which the plan counts as a live proposal.
         proposals: Other live wishes; ``expires_at`` is seconds from receipt, which the
             receiving site turns into its own control time.
+        epoch: Epoch of the fleet actor; a site refuses the answer of an older one.
+        stop: The operator's newest order for this site, or None where there never was one.
     """
 
     schedule: Schedule | None
     lease_s: float
     proposals: tuple[Proposal, ...] = ()
+    epoch: int = 0
+    stop: StopOrder | None = None

@@ -77,6 +77,9 @@ class SiteLimits:
         battery_ready, inverter_ready: Status names in which the battery may be used; None takes
             those of the SUN2000.
         not_offered: Telemetry fields that the device cannot tell and the owner does without.
+        charge_derating, discharge_derating: Points ``(temperature in °C, share of the nameplate)``
+            with rising temperature; None falls to 0 over the last 5 K before a limit.
+        backup_reserve_pct: State of charge below which nothing may be discharged.
     """
 
     capacity_kwh: float | None
@@ -94,3 +97,11 @@ class SiteLimits:
     battery_ready: frozenset[str] | None = None
     inverter_ready: frozenset[str] | None = None
     not_offered: frozenset[str] = frozenset()
+    charge_derating: tuple[tuple[float, float], ...] | None = None
+    discharge_derating: tuple[tuple[float, float], ...] | None = None
+    backup_reserve_pct: float = 0.0
+
+    @property
+    def soc_floor_pct(self) -> float:
+        """No discharge at or below this state of charge: band or reserve, the higher one."""
+        return max(self.soc_min_pct, self.backup_reserve_pct)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from bessai.build import SiteSpec, build_site
+from bessai.build import SiteSpec
 from bessai.config import SiteConfig
 from bessai.config.secret import password_from
 from bessai.errors import ConfigError
 from bessai.model import MarketClock
 from tests.config.files import Change, Folder
+from tests.support.site_build import built
 from tests.support.site_fakes import FakeUplink
 from tests.support.site_play import LEASED, site_config
 
@@ -20,7 +21,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def build(site: SiteConfig) -> None:
-    build_site(SiteSpec(site, MarketClock(NOW, NOW, 1.0), simulated=True), FakeUplink(LEASED))
+    built(SiteSpec(site, MarketClock(NOW, NOW, 1.0), simulated=True), FakeUplink(LEASED))
 
 
 def test_paths_count_from_the_fleet_file(folder: Folder) -> None:

@@ -349,23 +349,6 @@ def test_a_process_that_stood_still_does_not_finish_an_old_command() -> None:
     play(script)
 
 
-def test_the_first_cycle_after_a_gap_only_reads(caplog: pytest.LogCaptureFixture) -> None:
-    async def script(_: SiteLoop, device: FakeDevice, __: FakeUplink) -> None:
-        await until(lambda: device.commanded_kw == 4.0)
-        await asyncio.sleep(3.5)
-        reads, sent = len(device.reads), len(device.sent)
-        caplog.clear()
-        stand_still(70.0)
-        await until(lambda: len(device.sent) == sent + 4)
-        assert device.reads[reads + 1] < device.sent[sent][0]
-        assert [r.message for r in caplog.records][:1] == [
-            "cycles stood still; this one only reads"
-        ]
-
-    with caplog.at_level(logging.INFO, logger="bessai.control"):
-        play(script)
-
-
 def test_a_restarted_site_takes_up_its_plan_without_a_dip_to_rest() -> None:
     async def script(_: SiteLoop, device: FakeDevice, __: FakeUplink) -> None:
         device.commanded_kw = 4.0

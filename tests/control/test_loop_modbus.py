@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from bessai.build import SiteSpec, build_site
+from bessai.build import SiteSpec
 from bessai.config import BatteryConfig, SiteConfig
 from bessai.control import SiteLoop
 from bessai.model import FleetReply, MarketClock, SiteId, SiteSnapshot, SiteState
 from bessai.sim.server import SimulatorServer
 from bessai.sim.spec import ClockSpec, Fault, InverterSpec, SimSpec
+from tests.support.site_build import built
 from tests.support.site_values import MARKET_0, SITE, schedule
 
 
@@ -30,7 +31,7 @@ def _simulator(clock: MarketClock) -> SimulatorServer:
 def _site(port: int, clock: MarketClock) -> SiteLoop:
     battery = BatteryConfig(capacity_kwh=10.0, max_charge_kw=5.0, max_discharge_kw=5.0)
     site = SiteConfig(id=SITE, host="127.0.0.1", port=port, battery=battery)
-    return build_site(SiteSpec(site, clock), _Fleet())
+    return built(SiteSpec(site, clock), _Fleet())
 
 
 async def _until(condition: Callable[[], bool], limit_s: float = 8.0) -> None:

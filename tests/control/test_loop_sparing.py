@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bessai.build import SiteSpec, build_site
+from bessai.build import SiteSpec
 from bessai.config import BatteryConfig, SiteConfig
 from bessai.model import FleetReply, MarketClock, SiteId, SiteSnapshot
 from bessai.sim.server import SimulatorServer
 from bessai.sim.spec import ClockSpec, InverterSpec, SimSpec
+from tests.support.site_build import built
 from tests.support.site_values import MARKET_0, SITE, schedule
 
 
@@ -45,7 +46,7 @@ async def test_a_battery_that_runs_empty_rests_in_time_with_few_writes() -> None
         accept_no_dead_man=True,
     )
     device = simulator.inverter(SiteId(SITE))
-    loop = build_site(SiteSpec(site, clock, simulated=True), _Fleet())
+    loop = built(SiteSpec(site, clock, simulated=True), _Fleet())
     running = asyncio.create_task(loop.run())
     try:
         async with asyncio.timeout(20.0):

@@ -20,8 +20,10 @@ from bessai.model import (
     Schedule,
     ScheduleId,
     SiteId,
+    StopOrder,
 )
 from bessai.store.account import Account
+from bessai.store.stops import Word
 from bessai.units import MonotonicS
 
 T0 = datetime(2024, 3, 1, tzinfo=UTC)
@@ -162,6 +164,36 @@ class FakeDispatch:
             expected_revenue=1.5,
             currency=request.currency,
         )
+
+
+class MemoryOrders:
+    """Stop orders in memory; fails while ``broken``."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[SiteId, StopOrder]] = []
+        self.broken = False
+
+    def add(self, floors: Mapping[SiteId, int], word: Word) -> Mapping[SiteId, StopOrder]:
+        self._check()
+        newest, given = self.newest(), {}
+        for site_id, floor in floors.items():
+            last = newest[site_id].revision if site_id in newest else 0
+            revision = max(floor, last) + 1
+            given[site_id] = StopOrder(revision, word.stopped, word.by, word.reason, word.at)
+        self.orders += given.items()
+        return given
+
+    def newest(self) -> Mapping[SiteId, StopOrder]:
+        self._check()
+        return dict(self.orders)
+
+    def count(self) -> int:
+        self._check()
+        return len(self.orders)
+
+    def _check(self) -> None:
+        if self.broken:
+            raise StoreError("stop orders: cannot be written (disk full)")
 
 
 class MemoryStore:

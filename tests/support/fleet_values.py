@@ -28,6 +28,7 @@ from tests.support.fleet_fakes import (
     FakePrices,
     HandMarketClock,
     HandTime,
+    MemoryOrders,
     MemoryStore,
     hand_market_clock,
 )
@@ -123,6 +124,7 @@ class Rig:
     site_ids: tuple[str, ...] = ("a",)
     prices: FakePrices = field(default_factory=lambda: FakePrices([40.0] * 24 * 30))
     store: MemoryStore = field(default_factory=MemoryStore)
+    orders: MemoryOrders = field(default_factory=MemoryOrders)
     forecast: FakeForecast = field(default_factory=FakeForecast)
     dispatch: FakeDispatch = field(default_factory=FakeDispatch)
     time: HandTime = field(default_factory=HandTime)
@@ -140,6 +142,7 @@ class Rig:
             self.forecast,
             self.dispatch,
             self.store,
+            self.orders,
             now=self.time,
         )
 

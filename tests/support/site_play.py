@@ -40,7 +40,9 @@ def play(
         )
         running = asyncio.create_task(loop.run())
         await script(loop, device, uplink)
+        loop.validate()
         await loop.stop()
+        loop.validate()
         await asyncio.wait_for(running, 1.0)
 
     run_virtual(main)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from actors.errors import FleetUnavailable
+from bessai.errors import StoreError
 from bessai.fleet.views import (
     BoundsView,
     ClockView,
@@ -28,9 +29,13 @@ from bessai.fleet.views import (
     SitesView,
     SiteView,
     StatusView,
+    StopOrdersView,
+    StopOrderView,
+    StopRequest,
+    StopView,
     VersionView,
 )
-from bessai.model import AutonomyLevel, SiteState
+from bessai.model import AutonomyLevel, SiteState, Tenure
 from tests.support.web_fake_market import (
     HOUR,
     chile_price,
@@ -52,6 +57,11 @@ class FakeFleet:
 
     Attributes:
         live_calls: How often the whole fleet was asked for.
+        orders: Every stop and release that was taken.
+        obey_s: Seconds until a site obeys.
+        store_broken: Whether orders cannot be stored.
+        reads_only: Sites whose process may not write.
+        levels: Autonomy level of a site with its cause, where it is not the usual one.
     """
 
     speed: float = 600.0
@@ -62,6 +72,11 @@ class FakeFleet:
     plan_error: str | None = None
     clock_s: Callable[[], float] = time.monotonic
     site_text: str | None = None
+    orders: list[StopOrderView] = field(default_factory=list)
+    obey_s: float = 0.0
+    store_broken: bool = False
+    reads_only: set[str] = field(default_factory=set)
+    levels: dict[str, tuple[AutonomyLevel, str]] = field(default_factory=dict)
     started_s: float = field(default_factory=time.monotonic)
 
     @property
@@ -79,6 +94,10 @@ class FakeFleet:
         """Undo what a test made this fleet do."""
         self.available, self.crash, self.health_status = True, False, "ok"
         self.plan_error, self.site_text = None, None
+        self.orders.clear()
+        self.obey_s, self.store_broken = 0.0, False
+        self.reads_only.clear()
+        self.levels.clear()
 
     def _clock(self) -> ClockView:
         return ClockView(market_now=self.market_now, speed=self.speed, simulated=self.speed != 1)
@@ -88,6 +107,10 @@ class FakeFleet:
         state = {UNREACHABLE: SiteState.UNREACHABLE, HOLDING: SiteState.HOLDING}.get(
             site_id, SiteState.RUNNING
         )
+        stop, reads_only = self._stop(site_id), site_id in self.reads_only
+        level, cause = self._level(site_id, state, stop)
+        if level is AutonomyLevel.SAFE_STOP:
+            state = SiteState.HOLDING
         fresh = state is not SiteState.UNREACHABLE
         max_kw = 50.0 + 25.0 * (index % 3)
         wanted = plan_kw(now, max_kw) if state is SiteState.RUNNING else 0.0
@@ -98,7 +121,15 @@ class FakeFleet:
             profile="huawei_sun2000",
             address=f"127.0.0.1:{15020 + index}",
             state=state,
-            autonomy=AutonomyLevel.FLEET if state is SiteState.RUNNING else AutonomyLevel.HOLD,
+            autonomy=level,
+            autonomy_cause=cause,
+            autonomy_since=datetime.now(UTC) - timedelta(minutes=7),
+            stop=stop,
+            epoch=3,
+            tenure=Tenure.PROBATION if reads_only else Tenure.OWNER,
+            tenure_reason="the process before may still write, for 80 s" if reads_only else None,
+            intrusion_score=0.12 if fresh else None,
+            intrusion=[],
             error=None if fresh else "127.0.0.1:15023: no answer within 2.0 s; retrying",
             soc_pct=soc_pct(now, index) if fresh else None,
             capacity_kwh=4 * max_kw if fresh else None,
@@ -109,7 +140,9 @@ class FakeFleet:
             alarms=[],
             setpoint_kw=wanted if fresh else None,
             setpoint_source=self._source(state),
-            setpoint_reason=self._reason(state, wanted),
+            setpoint_reason=cause
+            if level is AutonomyLevel.SAFE_STOP
+            else self._reason(state, wanted),
             cause_id=f"plan-{self.plan_version}" if state is SiteState.RUNNING else None,
             bounds=BoundsView(lower_kw=-max_kw, upper_kw=0.6 * max_kw) if fresh else None,
             narrowings=self._narrowings(max_kw) if fresh and index == 0 else [],
@@ -120,6 +153,75 @@ class FakeFleet:
             counters=_counters(self.live_calls),
             pid=4000 + index,
         )
+
+    def _level(
+        self, site_id: str, state: SiteState, stop: StopView | None
+    ) -> tuple[AutonomyLevel, str]:
+        if stop is not None and stop.active and stop.obeyed:
+            return AutonomyLevel.SAFE_STOP, f"stopped by {stop.by}: {stop.reason}"
+        if site_id in self.levels:
+            return self.levels[site_id]
+        if state is SiteState.RUNNING:
+            return AutonomyLevel.FLEET, "the fleet plans"
+        return AutonomyLevel.HOLD, "no schedule covers this hour"
+
+    def _stop(self, site_id: str) -> StopView | None:
+        order = next((o for o in reversed(self.orders) if o.site_id == site_id), None)
+        if order is None:
+            return None
+        obeyed = site_id != UNREACHABLE and datetime.now(UTC) >= order.at + timedelta(
+            seconds=self.obey_s
+        )
+        return StopView(
+            active=order.stopped,
+            kind="operator",
+            by=order.by,
+            reason=order.reason,
+            at=order.at,
+            revision=order.revision,
+            obeyed=obeyed,
+        )
+
+    def _order(self, site_ids: Sequence[str], said: StopRequest, *, stopped: bool) -> None:
+        self._answer()
+        if self.store_broken:
+            raise StoreError("stop orders: cannot be written (disk full)", fix="make room")
+        for site_id in site_ids:
+            revision = 1 + sum(o.site_id == site_id for o in self.orders)
+            self.orders.append(
+                StopOrderView(
+                    site_id=site_id,
+                    revision=revision,
+                    stopped=stopped,
+                    by=said.by,
+                    reason=said.reason,
+                    at=datetime.now(UTC),
+                )
+            )
+
+    async def stop_site(self, site_id: str, said: StopRequest) -> StopOrderView | None:
+        """See FleetGateway."""
+        if site_id not in SITE_IDS:
+            return None
+        self._order([site_id], said, stopped=True)
+        return self.orders[-1]
+
+    async def release_site(self, site_id: str, said: StopRequest) -> StopOrderView | None:
+        """See FleetGateway."""
+        if site_id not in SITE_IDS:
+            return None
+        self._order([site_id], said, stopped=False)
+        return self.orders[-1]
+
+    async def stop_fleet(self, said: StopRequest) -> StopOrdersView:
+        """See FleetGateway."""
+        self._order(SITE_IDS, said, stopped=True)
+        return StopOrdersView(orders=self.orders[-len(SITE_IDS) :])
+
+    async def release_fleet(self, said: StopRequest) -> StopOrdersView:
+        """See FleetGateway."""
+        self._order(SITE_IDS, said, stopped=False)
+        return StopOrdersView(orders=self.orders[-len(SITE_IDS) :])
 
     def _source(self, state: SiteState) -> str | None:
         if state is SiteState.UNREACHABLE:

@@ -56,7 +56,12 @@ class SiteSpec:
 
 
 def build_site(
-    spec: SiteSpec, uplink: Uplink, authority: Authority, end: Callable[[str], None]
+    spec: SiteSpec,
+    uplink: Uplink,
+    authority: Authority,
+    end: Callable[[str], None],
+    *,
+    profile: DeviceProfile | None = None,
 ) -> SiteLoop:
     """Wire a site's loop to its inverter; opens nothing yet.
 
@@ -65,11 +70,13 @@ def build_site(
         uplink: Its way to the fleet.
         authority: Who hands out epochs.
         end: Ends this process where the loop stands still; called from a thread, with the cause.
+        profile: In place of the one that the site names.
 
     Raises:
         ConfigError: the profile is unknown or wrong, or a file or folder it needs cannot be used.
     """
-    site, profile, clocks = spec.site, load_profile(spec.site.profile), Clocks()
+    site, clocks = spec.site, Clocks()
+    profile = profile or load_profile(site.profile)
     connection = profile.connection
     guards = _guards(spec, authority, end, clocks)
     device = ModbusInverter(

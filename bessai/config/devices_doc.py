@@ -43,6 +43,14 @@ Weakest evidence first:
 device ends a command by itself. *Persistence*: which registers are stored.
 """
 
+FOREIGN: Final = """\
+## Writes of another client
+A forced command that somebody else writes, its power or its mode, and a release too, is seen
+within two control cycles wherever the device tells which command it holds. A family whose command
+cannot be read back hides it: there only the battery's power shows it.
+
+"""
+
 ABSENT: Final = """\
 ## Not here
 - **Tesla**: a Powerwall has no local Modbus interface for third parties. The controller of a
@@ -71,6 +79,7 @@ def devices_page(profiles: Sequence[DeviceProfile]) -> str:
         INTRODUCTION,
         "## Families\n" + _families(families),
         MATURITY + "\n" + _maturity(families),
+        FOREIGN + _foreign(families),
         ABSENT,
         *(_section(profile) for profile in families),
     )
@@ -108,6 +117,19 @@ def _maturity(profiles: Iterable[DeviceProfile]) -> str:
         (f"`{p.name}`", *(str(getattr(p.maturity, aspect)) for aspect in aspects)) for p in profiles
     )
     return _table(("profile", *(aspect.replace("_", "-") for aspect in aspects)), rows)
+
+
+def _foreign(profiles: Iterable[DeviceProfile]) -> str:
+    rows = ((f"`{p.name}`", _foreign_seen(p)) for p in profiles if p.controllable)
+    return _table(("profile", "a foreign command is"), rows)
+
+
+def _foreign_seen(profile: DeviceProfile) -> str:
+    if profile.command_readable:
+        return "seen within two cycles"
+    names = dict.fromkeys(name for state in profile.commanded for name in state.points)
+    hidden = [f"`{name}`" for name in names if not profile.points[name].readable]
+    return f"**not seen**: {', '.join(hidden)} can only be written"
 
 
 def _section(profile: DeviceProfile) -> str:

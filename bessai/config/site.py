@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal, Self, get_args
+from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bessai.config.base import ConfigModel
 from bessai.config.profile import DeviceProfile
@@ -18,13 +19,19 @@ STOP_WITHOUT_DEAD_MAN_S: Final = 28.0
 Dispensable = Literal["temperature_c", "battery_status", "inverter_status"]
 """Telemetry that some families do not offer; a site must accept its absence by name."""
 
+DeratingCurve = Annotated[
+    tuple[tuple[float, Annotated[float, Field(ge=0, le=1)]], ...], Field(min_length=2)
+]
+"""Points ``[temperature in °C, share of the nameplate]``."""
+
 SITE_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 
 
 class BatteryConfig(ConfigModel):
     """Limits of one battery; the defaults are cautious values for LFP home storage.
 
-    ``capacity_kwh`` left out takes what the device reports.
+    ``capacity_kwh`` left out takes what the device reports. A derating curve left out falls to 0
+    over the last 5 K before each temperature limit.
     """
 
     capacity_kwh: float | None = Field(default=None, gt=0)
@@ -32,8 +39,11 @@ class BatteryConfig(ConfigModel):
     max_discharge_kw: float = Field(gt=0)
     soc_min_pct: float = Field(default=10.0, ge=0, le=100)
     soc_max_pct: float = Field(default=95.0, ge=0, le=100)
+    backup_reserve_pct: float = Field(default=0.0, ge=0, le=100)
     temperature_min_c: float = 0.0
     temperature_max_c: float = 50.0
+    charge_derating: DeratingCurve | None = None
+    discharge_derating: DeratingCurve | None = None
     round_trip_efficiency_pct: float = Field(default=90.0, gt=0, le=100)
     wear_cost_per_mwh: float = Field(default=10.0, ge=0)
 
@@ -43,12 +53,27 @@ class BatteryConfig(ConfigModel):
             raise ValueError(
                 f"soc_min_pct {self.soc_min_pct:g} must be below soc_max_pct {self.soc_max_pct:g}"
             )
+        if self.backup_reserve_pct >= self.soc_max_pct:
+            raise ValueError(
+                f"backup_reserve_pct {self.backup_reserve_pct:g} must be below "
+                f"soc_max_pct {self.soc_max_pct:g}"
+            )
         if self.temperature_min_c >= self.temperature_max_c:
             raise ValueError(
                 f"temperature_min_c {self.temperature_min_c:g} must be below "
                 f"temperature_max_c {self.temperature_max_c:g}"
             )
         return self
+
+    @field_validator("charge_derating", "discharge_derating")
+    @classmethod
+    def _rising(cls, curve: DeratingCurve | None) -> DeratingCurve | None:
+        for (before_c, _), (after_c, _) in pairwise(curve or ()):
+            if before_c >= after_c:
+                raise ValueError(
+                    f"temperatures must rise from point to point, {after_c:g} follows {before_c:g}"
+                )
+        return curve
 
 
 class TlsConfig(ConfigModel):
@@ -91,6 +116,10 @@ class SiteConfig(ConfigModel):
     accept_no_dead_man: bool = False
     accept_missing: tuple[Dispensable, ...] = ()
     write_budget_per_day: int | None = Field(default=None, ge=1)
+    local_policy: str | None = None
+    foreign_writes: Literal["reassert", "yield", "alarm"] = "reassert"
+    intrusion: Literal["off", "alarm", "freeze"] = "alarm"
+    decisions_mb: int = Field(default=64, ge=1, le=4096)
     tls: TlsConfig | None = None
     login: LoginConfig | None = None
     ray_resource: str | None = None
@@ -129,6 +158,9 @@ class SiteConfig(ConfigModel):
             battery_ready=None if ready is None else frozenset(ready.battery_status),
             inverter_ready=None if ready is None else frozenset(ready.inverter_status),
             not_offered=frozenset(self.accept_missing),
+            charge_derating=battery.charge_derating,
+            discharge_derating=battery.discharge_derating,
+            backup_reserve_pct=battery.backup_reserve_pct,
         )
 
     def _ramp_kw_per_s(self, peak_kw: float, profile: DeviceProfile | None) -> float:

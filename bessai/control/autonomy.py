@@ -41,7 +41,7 @@ def next_autonomy(
 ) -> Autonomy:
     """The level of this cycle.
 
-    The first level, and the one after a release by a person, are taken at once.
+    The first level above hold, and the one after a release by a person, are taken at once.
 
     Args:
         before: The level of the last cycle.
@@ -51,7 +51,8 @@ def next_autonomy(
         tenable: Whether the level of the last cycle is still there.
     """
     if best is before.level:
-        return replace(before, better_since=None)
+        told = cause if before.since == NEVER else before.cause
+        return replace(before, cause=told, better_since=None)
     first = before.since == NEVER or before.level is AutonomyLevel.SAFE_STOP
     if first or not tenable or RANK[best] < RANK[before.level]:
         return Autonomy(best, cause, now)

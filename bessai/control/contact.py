@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from bessai.control.clocks import Clocks
@@ -102,16 +103,17 @@ class Contact:
         except DeviceError as error:
             return Rejected(str(error))
 
-    async def release(self, *, insist: bool = False) -> None:
+    async def release(self, insist: Callable[[], Awaitable[bool]] | None = None) -> None:
         """Give the device back to its own mode, several times if need be, and close.
 
         A device whose own timer ends the command is tried :data:`RELEASE_ATTEMPTS` times on the
         connection there is. For one without, ``insist``: it is connected again and tried until
         the release reads back, for at most :data:`NO_DEAD_MAN_RELEASE_S`, because nobody else
-        would end the command.
+        would end the command. ``insist`` is asked on each new connection whether the device is
+        still ours.
         """
-        if insist and self.link.established:
-            await self._release_for_sure()
+        if insist is not None and self.link.established:
+            await self._release_for_sure(insist)
         else:
             for _ in range(RELEASE_ATTEMPTS if self.link.connected else 0):
                 if await self._released():
@@ -124,13 +126,18 @@ class Contact:
         await self._device.close()
         self.link = Link(established=self.link.established)
 
-    async def _release_for_sure(self) -> None:
+    async def _release_for_sure(self, ours: Callable[[], Awaitable[bool]]) -> None:
         give_up_at = self._clocks.now() + NO_DEAD_MAN_RELEASE_S
+        sure_of = self.link.established if self.link.connected else 0
         while True:
             if not self.link.connected:
                 await self.connect_if_due()
-            if self.link.connected and await self._released():
-                return
+            made = self.link.established
+            if self.link.connected and (made == sure_of or await ours()):
+                sure_of = made
+                if await self._released():
+                    return
+                await self.read(RELEASE_DEADLINE_S)  # notices a connection that is gone
             if self._clocks.now() >= give_up_at:
                 return
             await asyncio.sleep(RELEASE_RETRY_S)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bessai.control.claims import NoRivals
+from bessai.control.logbook.entries import DecisionLog, NoLog
 from bessai.control.owner_lock import OwnerLock
 from bessai.control.permit import GAP_CYCLES, Permit
 from bessai.control.stop_file import StopFile
@@ -25,7 +26,8 @@ class SiteGuards:
         lock: This machine's lock for the device, or None where there is none.
         permit: Asked before each register write.
         stops: Where stops are remembered.
-        watchdog: Ends the process when it stands still; one that was not started watches nothing.
+        watchdog: Ends the process when it stands still.
+        log: The record of decisions.
     """
 
     owner: Owner
@@ -34,6 +36,7 @@ class SiteGuards:
     permit: Permit
     stops: StopFile
     watchdog: Watchdog
+    log: DecisionLog
 
     @classmethod
     def alone(cls, now: Callable[[], MonotonicS], cycle_s: float) -> SiteGuards:
@@ -45,6 +48,7 @@ class SiteGuards:
             permit=Permit(now, GAP_CYCLES * cycle_s),
             stops=StopFile(None),
             watchdog=Watchdog(_nobody_watches),
+            log=NoLog(),
         )
 
 

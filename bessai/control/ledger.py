@@ -38,6 +38,10 @@ other for ever are worse than either."""
 ANSWER_MEMORY_S: Final = 600.0
 """Foreign commands further apart than this are not one dispute."""
 
+UNDISTURBED_S: Final = 60.0
+"""Without a foreign command for this long, a site no longer yields. One that commands and releases
+in turn must not make this site write between the two each time."""
+
 
 class ForeignPolicy(StrEnum):
     """What to do about a command that is not ours. Safety is not affected by it.
@@ -84,6 +88,7 @@ class Ledger:
         quarrel: The last read showed another command than ours.
         yielding: Somebody else commands the device and is left alone.
         yielded_revision: Revision of the operator's orders when this site yielded.
+        foreign_at: Control time of the last read that showed somebody else's command.
         held_kw: What the device holds where that is not the known command of this site; None
             where it is, or where there is no forced command.
     """
@@ -99,11 +104,19 @@ class Ledger:
     answers: int = 0
     yielding: bool = False
     yielded_revision: int = 0
+    foreign_at: MonotonicS = NEVER
 
     @property
     def foreign(self) -> bool:
         """Whether somebody else's forced command is in force, and not merely ours gone."""
         return self.quarrel and self.held_kw is not None
+
+    def after_loss(self) -> Ledger:
+        """On a new connection a dispute goes on: two masters may take it from each other in turn.
+
+        What was written last stays known, to tell our own command from one that is not.
+        """
+        return replace(self, failures=0, retry_at=NEVER, quarrel=False, held_kw=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +176,10 @@ def decide_write(
     Call :func:`observe` before, so that a foreign command counts.
     """
     power_kw = _with_room(target_kw, allowed, rules) if rules.spare_s else target_kw
+    if ledger.yielding and allowed.lower_kw == allowed.upper_kw:
+        # A stop, or another reason to rest: that is not left to somebody else, nor to a timer.
+        kind = _kind(replace(ledger, yielding=False), power_kw, allowed, now, rules)
+        return None if kind is None else Write(power_kw, WriteKind.SAFETY)
     kind = _kind(ledger, power_kw, allowed, now, rules)
     waits = ledger.yielding or now < ledger.retry_at
     if kind is None or (waits and kind is not WriteKind.SAFETY):
@@ -182,7 +199,8 @@ def observe(
     external = is_external(ledger, telemetry, rules)
     unsure = external or ledger.written_kw is None
     held = telemetry.commanded_kw if unsure and telemetry is not None else None
-    seen = replace(ledger, quarrel=external, held_kw=held)
+    quarrel = external or (ledger.yielding and held is not None)
+    seen = replace(ledger, quarrel=quarrel, held_kw=held)
     if telemetry is None:
         return seen
     return _disputed(seen, telemetry.measured_at, rules, stops)
@@ -190,12 +208,14 @@ def observe(
 
 def _disputed(ledger: Ledger, now: MonotonicS, rules: WriteRules, stops: Stops) -> Ledger:
     """Whether to yield to a foreign command, and until when."""
-    if ledger.yielding:
-        ended = not ledger.foreign
-        if rules.foreign is ForeignPolicy.ALARM:
-            released = stops.order is not None and not stops.order.stopped
-            ended = released and stops.revision > ledger.yielded_revision
+    if ledger.foreign:
+        ledger = replace(ledger, foreign_at=now)
+    if ledger.yielding and rules.foreign is ForeignPolicy.ALARM:
+        released = stops.order is not None and not stops.order.stopped
+        ended = released and stops.revision > ledger.yielded_revision
         return replace(ledger, yielding=not ended, answers=0 if ended else ledger.answers)
+    if ledger.yielding:
+        return replace(ledger, yielding=now - ledger.foreign_at < UNDISTURBED_S)
     if not ledger.foreign:
         over = now - ledger.external_at > ANSWER_MEMORY_S
         return replace(ledger, answers=0) if over else ledger
@@ -218,6 +238,7 @@ def after_success(
         answers=ledger.answers + (1 if ledger.foreign else 0),
         yielding=ledger.yielding,
         yielded_revision=ledger.yielded_revision,
+        foreign_at=ledger.foreign_at,
     )
 
 

@@ -116,7 +116,7 @@ class SiteLoop:
         backoff = Backoff(family.reconnect_min_s, family.reconnect_max_s)
         self._contact = Contact(device, address, backoff, self._clocks, self._tally, self._journal)
         self._reporter = Reporter(
-            site.site_id, uplink, self.snapshot, self._clocks.now, self._journal
+            site.site_id, uplink, self.snapshot, self._clocks.now, self._journal, self._hear
         )
         self._claims = Claims(
             site.site_id,
@@ -153,7 +153,8 @@ class SiteLoop:
         self._idle.clear()
         self._stops.recall()
         reports = self._start_reports()
-        claims = asyncio.create_task(self._claims.run())
+        claims = asyncio.create_task(self._keep_asking())
+        self._guards.watchdog.start()
         # Hear the plan while the device connects: a restart must not dip to 0 kW without need.
         self._reporter.wake()
         try:
@@ -163,6 +164,7 @@ class SiteLoop:
             for task in (reports, claims):
                 task.cancel()
             await asyncio.gather(reports, claims, return_exceptions=True)
+            self._guards.watchdog.stop()
             self._idle.set()
         if self.superseded:
             self._journal.event("superseded: another process owns the site")
@@ -183,13 +185,18 @@ class SiteLoop:
                 self._journal.event("cycle still busy at stop")
                 await self._end_cycle()
             if await self._still_owns():
-                await self._contact.release(insist=self._rules.renew_s is None)
+                insist = self._still_owns_anew if self._rules.renew_s is None else None
+                await self._contact.release(insist)
             else:
                 await self._contact.leave()
         self._claims.close()
         self._control = ControlState()
         self._record = Record(state=SiteState.STOPPED)
         await self._reporter.report(FAREWELL_TIMEOUT_S)
+
+    def close_log(self) -> None:
+        """Store what the record of decisions has not stored yet; blocks for at most 2 s."""
+        self._guards.log.close()
 
     def validate(self) -> None:
         """Check the invariants of the control core.
@@ -232,6 +239,17 @@ class SiteLoop:
             autonomy_since=self._wall_of(self._control.autonomy.since),
             stops=self._stops.stops,
         )
+
+    async def _keep_asking(self) -> None:
+        """A bug in the authority must not end the questions; a newer owner ends writing at once."""
+        while not self._claims.claim.superseded:
+            try:
+                await self._claims.run()
+            except Exception as error:  # noqa: BLE001 - as in a cycle
+                self._journal.crash("claim failed", error)
+                self._tally.blocked("internal_fault")
+                await asyncio.sleep(self._rules.cycle_s)
+        self._guards.permit.allow(None)
 
     def _start_reports(self) -> asyncio.Task[None]:
         return asyncio.create_task(self._reporter.run(self._rules.cycle_s))
@@ -310,10 +328,11 @@ class SiteLoop:
 
     async def _still_owns(self) -> bool:
         """Whether a release is ours to write; a doubt that is open is asked about once."""
-        if self._control.ownership.tenure is Tenure.UNCONFIRMED:
+        before, claim = self._control.ownership, self._claims.claim
+        if self._guards.permit.doubt_at > before.settled_at and claim.epoch is not None:
             await self._claims.confirm()
         owner = next_ownership(
-            self._control.ownership,
+            before,
             self._claims.claim,
             self._guards.permit.doubt_at,
             None,
@@ -322,6 +341,11 @@ class SiteLoop:
         )
         self._guards.permit.allow(owner.settled_at if owner.may_write else None)
         return owner.may_write
+
+    async def _still_owns_anew(self) -> bool:
+        """The same on a new connection: somebody else may have closed the old one."""
+        self._guards.permit.doubt()
+        return await self._still_owns()
 
     async def _connect(self) -> None:
         await self._contact.connect_if_due()
@@ -337,20 +361,26 @@ class SiteLoop:
             telemetry = await self._contact.read(self._rules.limits.max_age_s)
         if not self._contact.link.connected:
             self._control = self._control.after_loss()
-        orders = self._reporter.orders
-        self._stops.hear(orders.stop, answered=orders.heard_until != NEVER)
+            self._guards.log.lost()
+        self._hear()
         self._guards.permit.beat()
         self._ask_where_in_doubt()
         cycle = self._seen(telemetry)
-        self._control, decision = decide(self._control, self._rules, cycle)
+        before = self._control
+        self._control, decision = decide(before, self._rules, cycle)
+        self._guards.log.decided(before, self._rules, cycle, self._control, decision)
         validate_state(self._control, self._rules)
         owner = self._control.ownership
         self._guards.permit.allow(owner.settled_at if owner.may_write else None)
         self._count(decision)
         if decision.write is not None and self._contact.link.connected:
-            await self._write(decision.write, telemetry)
+            await self._write(decision.write)
         link, problem = self._contact.link, self._contact.read_error
         self._record = record(link, decision, self._control, telemetry, problem)
+
+    def _hear(self) -> None:
+        orders, told = self._reporter.orders, self._reporter.told
+        self._stops.hear(orders.stop, told, answered=orders.heard_until != NEVER)
 
     def _seen(self, telemetry: Telemetry | None) -> CycleInput:
         return CycleInput(
@@ -364,9 +394,11 @@ class SiteLoop:
             stops_known=self._stops.known,
         )
 
-    async def _write(self, write: Write, telemetry: Telemetry | None) -> None:
-        outcome = await self._contact.apply(write.power_kw, self._fresh_for_s(write, telemetry))
-        self._control = settle(self._control, write, outcome, self._clocks.now())
+    async def _write(self, write: Write) -> None:
+        outcome = await self._contact.apply(write.power_kw, self._fresh_for_s(write))
+        now = self._clocks.now()
+        self._control = settle(self._control, write, outcome, now)
+        self._guards.log.settled(write, outcome, now)
         match outcome:
             case Applied() | PartiallyApplied():
                 self._tally.wrote(write.kind, outcome.writes, outcome.stored_writes)
@@ -375,12 +407,12 @@ class SiteLoop:
         self._tally.write_failures += not isinstance(outcome, Applied)
         self._journal.note("command not accepted", self._control.write_error)
 
-    def _fresh_for_s(self, write: Write, telemetry: Telemetry | None) -> float:
+    def _fresh_for_s(self, write: Write) -> float:
         """Real seconds in which the command may be sent; rest needs no fresh data."""
-        max_age_s = self._rules.limits.max_age_s
-        if telemetry is None or write.power_kw == 0:
+        max_age_s, seen = self._rules.limits.max_age_s, self._control.seen
+        if seen is None or write.power_kw == 0:
             return max_age_s
-        return telemetry.measured_at + max_age_s - self._clocks.now()
+        return seen.measured_at + max_age_s - self._clocks.now()
 
     def _count(self, decision: Decision) -> None:
         self._tally.blocked(*decision.blocked)

@@ -22,6 +22,11 @@ from bessai.units import MonotonicS
 QUIET_S: Final = 120.0
 """How long a command must stand unchanged where the device has no timer that would end it."""
 
+SEEN_FREE_S: Final = 30.0
+"""How long a device must be seen without a command, although the newest epoch is ours: some drop a
+command by themselves. An owner that lives hears of the epoch within 13 s (a question every 10 s,
+3 s for its answer), and writes a dropped command again within 20 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -152,14 +157,15 @@ def _watched(
 def _free(seen: Ownership, now: MonotonicS, rules: OwnershipRules, *, asked: bool) -> bool:
     """Whether the device shows that nobody commands it.
 
-    A device that tells its command and ends it by itself says so with one read: whoever wrote
-    has not renewed for a whole period. With nobody to ask, the whole period is waited for.
+    A device that tells its command and ends it by itself, and holds none, was not commanded for
+    a whole period, unless it dropped the command: :data:`SEEN_FREE_S`. With nobody to ask, the
+    whole period is waited for.
     """
     if seen.quiet_since is None:
         return False
-    if asked and rules.ends_by_itself and rules.tells_command:
-        return True
-    return now - seen.quiet_since >= rules.quiet_s
+    shows = asked and rules.ends_by_itself and rules.tells_command
+    wait_s = min(SEEN_FREE_S, rules.quiet_s) if shows else rules.quiet_s
+    return now - seen.quiet_since >= wait_s
 
 
 def _waiting(claim: Claim, *, confirmed: bool) -> Tenure:

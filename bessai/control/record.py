@@ -19,10 +19,10 @@ from bessai.model import (
     SiteState,
     Telemetry,
 )
-from bessai.safety import usable_capacity_kwh
+from bessai.safety import PLAUSIBLE_CODES, usable_capacity_kwh
 from bessai.units import MonotonicS
 
-FAULT_CODES: Final = frozenset({"alarm", "battery_status", "inverter_status", "implausible"})
+FAULT_CODES: Final = PLAUSIBLE_CODES | {"alarm", "battery_status", "inverter_status", "implausible"}
 """Reasons to hold that are faults of the equipment."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -41,7 +42,16 @@ from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Reject
 from bessai.model.power import HOLD_BOUNDS
 from bessai.model.stop import NO_STOPS
 from bessai.ports import LocalPolicy
-from bessai.safety import Envelope, Outlook, envelope, nameplate, validate_envelope
+from bessai.safety import (
+    Envelope,
+    Outlook,
+    Trace,
+    envelope,
+    nameplate,
+    validate_envelope,
+)
+from bessai.safety import observe as observe_trace
+from bessai.safety.envelope import NOTHING_KNOWN
 from bessai.units import MonotonicS
 
 HORIZON_CYCLES = 2.0
@@ -153,12 +163,18 @@ class ControlState:
     effect: Effect = field(default_factory=Effect)
     last: Decision | None = None
     write_error: str | None = None
+    trace: Trace = NOTHING_KNOWN
     ownership: Ownership = UNPROVEN
     autonomy: Autonomy = NOT_STARTED
 
     def after_loss(self) -> ControlState:
         """What is left to believe when the connection was lost: nothing about the device."""
-        return ControlState(ownership=self.ownership, autonomy=self.autonomy)
+        return ControlState(
+            ledger=self.ledger.after_loss(),
+            trace=self.trace,
+            ownership=self.ownership,
+            autonomy=self.autonomy,
+        )
 
 
 def decide(
@@ -166,7 +182,8 @@ def decide(
 ) -> tuple[ControlState, Decision]:
     """Decide one cycle.
 
-    A failed read changes nothing until the last good one is stale; then the site holds.
+    After a failed read nothing grows; once the last good one is stale the site holds. What expires
+    meanwhile is gone all the same.
 
     Raises:
         SafetyError: an invariant of the envelope is broken.
@@ -174,9 +191,11 @@ def decide(
     state = replace(state, ownership=_ownership(state, rules, cycle))
     last = state.last
     if last is not None and _coasts(state, rules, cycle):
-        state, _ = _plan(state, rules, cycle, state.seen)
-        level = state.autonomy.level
-        return state, Decision(last.setpoint, last.allowed, level, write=None, coasting=True)
+        planned, plan = _plan(state, rules, cycle, state.seen)
+        _, setpoint = _setpoint(cycle, last.allowed, plan)
+        if _same_wish(setpoint, last.setpoint):
+            level = planned.autonomy.level
+            return planned, Decision(last.setpoint, last.allowed, level, write=None, coasting=True)
     observed = _observed(state, rules, cycle)
     observed, plan = _plan(observed, rules, cycle, cycle.telemetry)
     allowed = _allowed(observed, rules, cycle)
@@ -216,9 +235,13 @@ def _refused(state: ControlState, error: str, now: MonotonicS, *, partial: bool)
 def _in_force_kw(ledger: Ledger, decision: Decision, *, waits: bool) -> float:
     """The setpoint, except while a write has to wait: then the older command still acts."""
     if waits and decision.write is None:
-        held = ledger.written_kw if ledger.held_kw is None else ledger.held_kw
-        return 0.0 if held is None else held
+        return _number(ledger.written_kw if ledger.held_kw is None else ledger.held_kw)
     return decision.setpoint.power_kw
+
+
+def _number(power_kw: float | None) -> float:
+    """A command register may hold what is no number; then nothing is known to be in force."""
+    return power_kw if power_kw is not None and math.isfinite(power_kw) else 0.0
 
 
 def _coasts(state: ControlState, rules: SiteRules, cycle: CycleInput) -> bool:
@@ -249,7 +272,7 @@ def _plan(
 
 def _allowed(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Envelope:
     """The envelope; a stop is a reason to rest like any other, and comes first."""
-    allowed = envelope(state.seen, rules.limits, _outlook(state, rules, cycle.now))
+    allowed = envelope(state.seen, rules.limits, _outlook(state, rules, cycle), state.trace)
     if not cycle.stops.active:
         return allowed
     stop = Narrowing("stopped", cycle.stops.text(), HOLD_BOUNDS)
@@ -266,35 +289,55 @@ def _observed(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Contr
         return state
     ledger = observe(state.ledger, cycle.telemetry, rules.writes, cycle.stops)
     effect = watch(state.effect, ledger, cycle.telemetry, rules.limits, within_s=rules.effect_s)
-    return replace(state, seen=cycle.telemetry, ledger=ledger, effect=effect)
+    trace = observe_trace(state.trace, cycle.telemetry, rules.limits, rules.speed)
+    return replace(state, seen=cycle.telemetry, ledger=ledger, effect=effect, trace=trace)
 
 
-def _outlook(state: ControlState, rules: SiteRules, now: MonotonicS) -> Outlook:
+def _outlook(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Outlook:
     """Look two cycles ahead, longer where the last cycles were slow.
 
-    A cycle that came a little early still grants a whole cycle of ramp: cycles keep a grid.
+    A cycle that came a little early still grants a whole cycle of ramp: cycles keep a grid. One
+    that read nothing grants none. Where the device holds another command than ours, or none, power
+    grows from there.
     """
+    now, ledger = cycle.now, state.ledger
+    other = ledger.quarrel or ledger.held_kw is not None
     since_s = rules.cycle_s if state.decided_at is None else now - state.decided_at
     pace_s = since_s if since_s <= rules.limits.max_age_s else rules.cycle_s
+    ramp_s = min(max(since_s, rules.cycle_s), 2 * rules.cycle_s)
     return Outlook(
         now=now,
-        since_last_s=min(max(since_s, rules.cycle_s), 2 * rules.cycle_s),
+        since_last_s=0.0 if cycle.telemetry is None else ramp_s,
         horizon_s=HORIZON_CYCLES * max(rules.cycle_s, pace_s),
         speed=rules.speed,
-        last_power_kw=state.power_kw,
+        last_power_kw=_number(ledger.held_kw) if other else state.power_kw,
     )
 
 
 def _decision(
     state: ControlState, rules: SiteRules, cycle: CycleInput, allowed: Envelope, plan: Following
 ) -> Decision:
-    planned = () if plan.proposal is None else (plan.proposal,)
-    notes = {proposal.cause_id: plan.note for proposal in planned}
-    live = () if cycle.stops.active else (*cycle.orders.proposals, *planned)
-    choice = choose(live, cycle.now)
-    setpoint = arbitrate(choice, allowed, notes, idle=plan.note)
-    wish_kw = 0.0 if choice is None else choice.power_kw
+    wish_kw, setpoint = _setpoint(cycle, allowed, plan)
     ledger, power_kw = state.ledger, setpoint.power_kw
     write = decide_write(ledger, power_kw, allowed.bounds, cycle.now, rules.writes)
     decision = Decision(setpoint, allowed, state.autonomy.level, write, blockers(allowed, wish_kw))
     return decision if state.ownership.may_write else decision.without_write()
+
+
+def _setpoint(cycle: CycleInput, allowed: Envelope, plan: Following) -> tuple[float, Setpoint]:
+    """What is wished in kW, and what becomes of it."""
+    planned = () if plan.proposal is None else (plan.proposal,)
+    notes = {proposal.cause_id: plan.note for proposal in planned}
+    live = () if cycle.stops.active else (*cycle.orders.proposals, *planned)
+    choice = choose(live, cycle.now)
+    return 0.0 if choice is None else choice.power_kw, arbitrate(
+        choice, allowed, notes, idle=plan.note
+    )
+
+
+def _same_wish(one: Setpoint, other: Setpoint) -> bool:
+    return (one.power_kw, one.source, one.cause_id) == (
+        other.power_kw,
+        other.source,
+        other.cause_id,
+    )

@@ -27,8 +27,13 @@ class StopFile:
 
     @property
     def exists(self) -> bool:
-        """Whether something was saved before."""
-        return self._path is not None and self._path.exists()
+        """Whether something was saved before; a path that cannot be looked at may hold it."""
+        try:
+            return self._path is not None and self._path.lstat() is not None
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
 
     def load(self) -> Stops:
         """What was saved last; nothing where there is no file.
@@ -36,7 +41,7 @@ class StopFile:
         Raises:
             StoreError: the file cannot be read or understood.
         """
-        if self._path is None or not self._path.exists():
+        if self._path is None or not self.exists:
             return self._held
         try:
             return _FORM.validate_json(self._path.read_bytes())
@@ -52,7 +57,7 @@ class StopFile:
         """Replace what was saved; after a return it survives a power cut.
 
         Raises:
-            StoreError: it could not be written; what was saved before is still there.
+            StoreError: it could not be written; what was saved before may still be there.
         """
         self._held = stops
         if self._path is None:
@@ -64,7 +69,17 @@ class StopFile:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)
+            _sync_folder(self._path.parent)
         except OSError as error:
             raise StoreError(
                 f"the memory of stops cannot be written ({error})", field=str(self._path)
             ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new name survives a power cut only once its folder is on the disk."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

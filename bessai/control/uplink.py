@@ -10,6 +10,7 @@ from bessai.control.follow import Orders, receive
 from bessai.control.journal import Journal
 from bessai.errors import BessaiError
 from bessai.model import SiteId, SiteSnapshot
+from bessai.model.stop import NO_STOPS
 from bessai.ports import Uplink
 from bessai.units import MonotonicS
 
@@ -21,7 +22,11 @@ class Reporter:
     """Sends the newest snapshot, one at a time, and keeps what the fleet answered.
 
     While a report is in flight newer snapshots are not queued: the next report is made from
-    the state at its own start.
+    the state at its own start. ``heard`` is called after each answer.
+
+    Attributes:
+        orders: What the fleet answered last.
+        told: The stops in the report that it answered.
     """
 
     def __init__(
@@ -31,14 +36,17 @@ class Reporter:
         snapshot: Callable[[], SiteSnapshot],
         now: Callable[[], MonotonicS],
         journal: Journal,
+        heard: Callable[[], None],
     ) -> None:
         self._site_id = site_id
         self._uplink = uplink
         self._snapshot = snapshot
         self._now = now
         self._journal = journal
+        self._heard = heard
         self._fresh = asyncio.Event()
         self.orders = Orders()
+        self.told = NO_STOPS
 
     def wake(self) -> None:
         """There is something new to report."""
@@ -52,10 +60,15 @@ class Reporter:
 
     async def report(self, timeout_s: float) -> None:
         """Send one snapshot; a failure is logged and lets the lease run out."""
+        # From the question on: a process that stood still must not find an old answer fresh.
+        asked_at = self._now()
         try:
             async with asyncio.timeout(timeout_s):
-                reply = await self._uplink.report(self._snapshot())
-            self.orders = receive(self.orders, reply, self._site_id, self._now())
+                snapshot = self._snapshot()
+                reply = await self._uplink.report(snapshot)
+            self.orders = receive(self.orders, reply, self._site_id, asked_at)
+            self.told = snapshot.stops
+            self._heard()
         except TimeoutError:
             self._journal.note("fleet does not answer", f"no answer within {timeout_s:g} s")
         except BessaiError as error:

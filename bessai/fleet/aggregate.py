@@ -73,10 +73,11 @@ def flexibility(state: FleetState) -> Flexibility | None:
     """Flexibility of the sites whose power, envelope and energy are known; None without one.
 
     The round trip's loss is split evenly over both ways. A direction that the envelope closes
-    has no energy either.
+    has no energy either. A stopped site, and one that may not write to its device, has none.
     """
     power, lower, upper = state.active_power_kw, state.lower_kw, state.upper_kw
-    known = state.plannable() & np.isfinite(power) & np.isfinite(lower) & np.isfinite(upper)
+    known = state.plannable() & state.writes
+    known = known & np.isfinite(power) & np.isfinite(lower) & np.isfinite(upper)
     if not known.any():
         return None
     one_way = np.sqrt(state.round_trip_efficiency_pct / 100.0)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bessai.config import SiteConfig
 from bessai.errors import ConfigError
-from bessai.model import SiteId, SiteReading, SiteSnapshot, SiteState
+from bessai.model import SiteId, SiteReading, SiteSnapshot, SiteState, Tenure
 from bessai.units import MonotonicS
 
 Column = NDArray[np.float64]
@@ -49,8 +49,11 @@ class FleetState:
         measured_at, reported_at: Control time of the reading and the report; NaN without one.
         market_at_s: Market time of the reading, seconds since 1970; NaN without one.
         state_code: Index into ``STATES``.
+        stopped: Where a person or the site itself ordered a stop; such a site delivers nothing.
+        writes: Whether the process that reports may write to its device.
         soc_min_pct, soc_max_pct, max_charge_kw, max_discharge_kw, round_trip_efficiency_pct,
-            wear_cost_per_mwh, max_age_s: From the fleet file; powers include the grid limits.
+            wear_cost_per_mwh, max_age_s: From the fleet file; powers include the grid limits,
+            soc_min_pct the backup reserve.
     """
 
     def __init__(self, sites: Sequence[SiteConfig], started_at: MonotonicS) -> None:
@@ -67,6 +70,8 @@ class FleetState:
         self.measured_at, self.reported_at = self._unknown(), self._unknown()
         self.market_at_s = self._unknown()
         self.state_code = np.full(len(sites), STATE_CODES[SiteState.STARTING], dtype=np.int8)
+        self.stopped = np.zeros(len(sites), dtype=np.bool_)
+        self.writes = np.zeros(len(sites), dtype=np.bool_)
         self._take_limits(sites)
 
     def _unknown(self) -> Column:
@@ -78,7 +83,7 @@ class FleetState:
         def column(pick: Callable[[int], float]) -> Column:
             return np.array([pick(row) for row in range(len(sites))], dtype=np.float64)
 
-        self.soc_min_pct = column(lambda row: limits[row].soc_min_pct)
+        self.soc_min_pct = column(lambda row: limits[row].soc_floor_pct)
         self.soc_max_pct = column(lambda row: limits[row].soc_max_pct)
         self.max_charge_kw = column(
             lambda row: min(limits[row].max_charge_kw, limits[row].import_limit_kw)
@@ -126,14 +131,23 @@ class FleetState:
 
     def _is_old(self, row: int, snapshot: SiteSnapshot) -> bool:
         last = self._snapshots[row]
+        if last is not None and last.epoch != snapshot.epoch:
+            return self._is_of_earlier_owner(row, last, snapshot)
         if last is None or last.pid != snapshot.pid or snapshot.sequence > last.sequence:
             return False
         # A container restarts under the same pid: a lower number reported later is a new process.
         return snapshot.sequence == last.sequence or snapshot.reported_at <= last.reported_at
 
+    def _is_of_earlier_owner(self, row: int, last: SiteSnapshot, snapshot: SiteSnapshot) -> bool:
+        """An owner without an epoch counts while none with one reports; call ``expire`` before."""
+        if snapshot.epoch == 0:
+            return self.state(row) is not SiteState.SILENT
+        return snapshot.epoch < last.epoch
+
     def _take(self, row: int, snapshot: SiteSnapshot, now: MonotonicS) -> None:
         self.reported_at[row] = now
         self.state_code[row] = STATE_CODES[snapshot.state]
+        self.writes[row] = snapshot.tenure is Tenure.OWNER
         envelope, reading = snapshot.envelope, snapshot.reading
         self.lower_kw[row] = np.nan if envelope is None else envelope.lower_kw
         self.upper_kw[row] = np.nan if envelope is None else envelope.upper_kw
@@ -178,8 +192,8 @@ class FleetState:
         return mask
 
     def plannable(self) -> Mask:
-        """Which sites have a fresh state of charge and a known capacity."""
-        return np.isfinite(self.soc_pct) & np.isfinite(self.capacity_kwh)
+        """Which sites have a fresh state of charge, a known capacity and no stop."""
+        return np.isfinite(self.soc_pct) & np.isfinite(self.capacity_kwh) & ~self.stopped
 
     def state(self, row: int) -> SiteState:
         """State of one site."""

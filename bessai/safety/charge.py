@@ -33,9 +33,10 @@ START_SHARE: Final = 4 * REST_SHARE
 class _Way:
     """One direction: what is left until its limit, as positive AC numbers."""
 
-    verb: str
     code: str
+    name: str
     limit_pct: float
+    soc_pct: float
     room_pct: float
     room_kwh: float
     flow_kw: float
@@ -44,7 +45,7 @@ class _Way:
 
 
 def soc_narrowings(
-    telemetry: Telemetry, limits: SiteLimits, outlook: Outlook
+    telemetry: Telemetry, limits: SiteLimits, outlook: Outlook, unseen_pct: float = 0.0
 ) -> Iterator[Narrowing]:
     """Keep the state of charge inside its band until the next write takes effect.
 
@@ -52,49 +53,80 @@ def soc_narrowings(
     ``sqrt(round trip)``, after what the old setpoint moves until the new one takes effect.
     Outside the band only the direction back into it is allowed. With a horizon of two cycles
     the power near a limit halves each cycle: it converges from inside.
+
+    Args:
+        telemetry: The newest read.
+        limits: Band, reserve and efficiency.
+        outlook: How far to look.
+        unseen_pct: How far the cells may be above (+) or below (-) the state of charge shown; it
+            may only narrow.
     """
     soc, capacity = telemetry.soc_pct, usable_capacity_kwh(telemetry, limits)
     if soc is None or capacity is None:
         return
-    margin_pct = min(RESTART_MARGIN_PCT, 0.05 * (limits.soc_max_pct - limits.soc_min_pct))
-    for way in _ways(telemetry, limits, outlook, soc, capacity):
+    margin_pct = min(RESTART_MARGIN_PCT, 0.05 * (limits.soc_max_pct - limits.soc_floor_pct))
+    cells = (soc + min(0.0, unseen_pct), soc + max(0.0, unseen_pct))
+    for way in _ways(telemetry, limits, outlook, cells, capacity):
         allowed_kw, code, text = _allowed(way, outlook, margin_pct)
         if allowed_kw < way.nameplate_kw:
+            if unseen_pct:
+                text = f"{text}, counted from {way.soc_pct:.1f} % because SoC did not follow power"
             yield Narrowing(code, text, _one_sided(way.sign, allowed_kw, limits))
 
 
 def _ways(
-    telemetry: Telemetry, limits: SiteLimits, outlook: Outlook, soc: float, capacity: float
+    telemetry: Telemetry,
+    limits: SiteLimits,
+    outlook: Outlook,
+    cells: tuple[float, float],
+    capacity: float,
 ) -> tuple[_Way, _Way]:
     one_way = math.sqrt(limits.round_trip_efficiency_pct / 100.0)
-    low, high = limits.soc_min_pct, limits.soc_max_pct
+    low, high = limits.soc_floor_pct, limits.soc_max_pct
+    least, most = cells
     power = telemetry.active_power_kw or 0.0
     old_s = max(0.0, outlook.age_s(telemetry)) + APPLY_SHARE * outlook.horizon_s
     old_h = outlook.energy_hours(old_s)
     out_kw = max(0.0, power, outlook.last_power_kw)
     in_kw = max(0.0, -power, -outlook.last_power_kw)
-    out_kwh = (soc - low) / 100.0 * capacity * one_way - out_kw * old_h
-    in_kwh = (high - soc) / 100.0 * capacity / one_way - in_kw * old_h
+    out_kwh = (least - low) / 100.0 * capacity * one_way - out_kw * old_h
+    in_kwh = (high - most) / 100.0 * capacity / one_way - in_kw * old_h
     last = outlook.last_power_kw
     return (
-        _Way("discharge", "soc_low", low, soc - low, out_kwh, last, limits.max_discharge_kw, 1),
-        _Way("charge", "soc_high", high, high - soc, in_kwh, -last, limits.max_charge_kw, -1),
+        _Way(*_floor(limits), low, least, least - low, out_kwh, last, limits.max_discharge_kw, 1),
+        _Way(
+            "soc_high",
+            "its upper limit",
+            high,
+            most,
+            high - most,
+            in_kwh,
+            -last,
+            limits.max_charge_kw,
+            -1,
+        ),
     )
 
 
+def _floor(limits: SiteLimits) -> tuple[str, str]:
+    if limits.backup_reserve_pct > limits.soc_min_pct:
+        return "backup_reserve", "the backup reserve"
+    return "soc_low", "its lower limit"
+
+
 def _allowed(way: _Way, outlook: Outlook, margin_pct: float) -> tuple[float, str, str]:
-    side = "lower" if way.sign > 0 else "upper"
-    at_limit = f"SoC at its {side} limit of {way.limit_pct:g} %"
+    verb = "discharge" if way.sign > 0 else "charge"
+    at_limit = f"SoC at {way.name} of {way.limit_pct:g} %"
     if way.room_pct <= 0:
         return 0.0, way.code, at_limit
     if way.room_pct < margin_pct and way.flow_kw <= 0:
         restart = way.limit_pct + way.sign * margin_pct
-        return 0.0, way.code, f"{at_limit}, {way.verb} starts again at {restart:g} %"
+        return 0.0, way.code, f"{at_limit}, {verb} starts again at {restart:g} %"
     allowed_kw = max(0.0, way.room_kwh) / outlook.energy_hours(outlook.horizon_s)
     least_share = REST_SHARE if way.flow_kw > 0 else START_SHARE
     if allowed_kw < least_share * way.nameplate_kw:
         return 0.0, way.code, at_limit
-    return allowed_kw, "soc_lookahead", f"SoC near its {side} limit of {way.limit_pct:g} %"
+    return allowed_kw, "soc_lookahead", f"SoC near {way.name} of {way.limit_pct:g} %"
 
 
 def _one_sided(sign: int, allowed_kw: float, limits: SiteLimits) -> Bounds:

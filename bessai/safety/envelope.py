@@ -14,19 +14,22 @@ from bessai.errors import SafetyError
 from bessai.model import Bounds, Narrowing, SiteLimits, Telemetry
 from bessai.model.power import HOLD_BOUNDS
 from bessai.safety.charge import soc_narrowings
+from bessai.safety.derating import temperature_narrowings
 from bessai.safety.grid import GRID_CODES, apply_grid, grid_narrowings
 from bessai.safety.holds import hold_reasons
 from bessai.safety.outlook import Outlook
+from bessai.safety.plausible import OVER_CODE, Trace, over_note, plausible_holds, unseen_pct
 
-DERATING_K: Final = 5.0
-"""Power falls linearly to 0 over the last 5 K before a temperature limit."""
+NOTHING_KNOWN: Final = Trace()
 
 DIRECTION_CODES: Final = frozenset(
-    {"soc_low", "soc_high", "soc_lookahead", "temperature_derating", "ramp"}
+    {"soc_low", "soc_high", "soc_lookahead", "backup_reserve", "ramp"}
+    | {"charge_derating", "discharge_derating"}
     | {"device_charge_limit", "device_discharge_limit"}
     | {"missing_charge_limit", "missing_discharge_limit"}
+    | {OVER_CODE}
 )
-"""Reasons that limit a direction; every code outside this set and the grid's holds the battery."""
+"""Reasons that limit a direction, or nothing; every code outside this set and the grid's holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +54,24 @@ class Envelope:
         return tuple(r for r in self.narrowings if r.code not in DIRECTION_CODES | GRID_CODES)
 
 
-def envelope(telemetry: Telemetry | None, limits: SiteLimits, outlook: Outlook) -> Envelope:
+def envelope(
+    telemetry: Telemetry | None,
+    limits: SiteLimits,
+    outlook: Outlook,
+    trace: Trace = NOTHING_KNOWN,
+) -> Envelope:
     """Derive the allowed power; missing, old or impossible values never count as safe.
 
     Args:
         telemetry: The newest read, or None where there is none.
         limits: What the site file allows.
         outlook: Control time, look-ahead and the setpoint in force.
+        trace: What earlier reads tell, with ``telemetry`` observed already.
     """
-    holds = hold_reasons(telemetry, limits, outlook)
+    holds = hold_reasons(telemetry, limits, outlook, plausible_holds(trace))
     if holds or telemetry is None:
         return Envelope(HOLD_BOUNDS, holds)
-    battery = tuple(_battery_narrowings(telemetry, limits, outlook))
+    battery = tuple(_battery_narrowings(telemetry, limits, outlook, trace))
     allowed = nameplate(limits)
     for reason in battery:
         allowed = allowed.narrow(reason.bounds) or HOLD_BOUNDS
@@ -79,10 +88,12 @@ def validate_envelope(result: Envelope, limits: SiteLimits) -> None:
     """Check the invariants that every envelope must keep.
 
     Raises:
-        SafetyError: wider than the nameplate, power in spite of a reason to hold, or 0 kW
-            excluded for another reason than the grid limits.
+        SafetyError: wider than the nameplate or than a reason that does not concern the grid,
+            narrower than the nameplate without a reason, power in spite of a reason to hold, or
+            0 kW excluded for another reason than the grid limits.
     """
     bounds, full = result.bounds, nameplate(limits)
+    _check_reasons(result, full)
     if bounds.lower_kw < full.lower_kw or bounds.upper_kw > full.upper_kw:
         raise SafetyError("envelope is wider than the nameplate", value=str(bounds))
     if result.holds and bounds != HOLD_BOUNDS:
@@ -91,26 +102,26 @@ def validate_envelope(result: Envelope, limits: SiteLimits) -> None:
         raise SafetyError("envelope excludes 0 kW without a grid limit", value=str(bounds))
 
 
+def _check_reasons(result: Envelope, full: Bounds) -> None:
+    bounds, limiting = result.bounds, tuple(r for r in result.narrowings if r.code != OVER_CODE)
+    if bounds != full and not limiting:
+        raise SafetyError("envelope is narrow without a reason", value=str(bounds))
+    for reason in limiting:
+        limit = reason.bounds
+        wider = bounds.lower_kw < limit.lower_kw or bounds.upper_kw > limit.upper_kw
+        if wider and reason.code not in GRID_CODES:
+            raise SafetyError(f"envelope is wider than {reason.code} allows", value=str(bounds))
+
+
 def _battery_narrowings(
-    telemetry: Telemetry, limits: SiteLimits, outlook: Outlook
+    telemetry: Telemetry, limits: SiteLimits, outlook: Outlook, trace: Trace
 ) -> Iterator[Narrowing]:
-    yield from soc_narrowings(telemetry, limits, outlook)
-    yield from _temperature(telemetry, limits)
+    unseen = unseen_pct(trace, telemetry.soc_pct)
+    yield from soc_narrowings(telemetry, limits, outlook, unseen)
+    yield from temperature_narrowings(telemetry, limits)
     yield from _device_limits(telemetry, limits)
     yield from _ramp(limits, outlook)
-
-
-def _temperature(telemetry: Telemetry, limits: SiteLimits) -> Iterator[Narrowing]:
-    celsius = telemetry.temperature_c
-    if celsius is None:
-        return
-    margin_k = min(celsius - limits.temperature_min_c, limits.temperature_max_c - celsius)
-    share = max(0.0, margin_k / DERATING_K)
-    if share < 1.0:
-        full = nameplate(limits)
-        text = f"battery at {celsius:g} °C, derated to {share:.0%}"
-        bounds = Bounds(full.lower_kw * share, full.upper_kw * share)
-        yield Narrowing("temperature_derating", text, bounds)
+    yield from over_note(trace, outlook.now, nameplate(limits))
 
 
 def _device_limits(telemetry: Telemetry, limits: SiteLimits) -> Iterator[Narrowing]:

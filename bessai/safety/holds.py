@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from bessai.model import Narrowing, SiteLimits, Telemetry
@@ -58,11 +58,15 @@ _PLAUSIBLE: Final = {
 
 
 def hold_reasons(
-    telemetry: Telemetry | None, limits: SiteLimits, outlook: Outlook
+    telemetry: Telemetry | None,
+    limits: SiteLimits,
+    outlook: Outlook,
+    found: Iterable[Narrowing] = (),
 ) -> tuple[Narrowing, ...]:
     """Every reason for which the battery must rest; empty when there is none.
 
-    Old data says nothing about the rest, so ``stale_data`` always stands alone.
+    ``found`` are those that earlier reads gave. Old data says nothing about the rest, so
+    ``stale_data`` always stands alone.
     """
     if telemetry is None:
         return (_hold("stale_data", "no telemetry"),)
@@ -76,7 +80,14 @@ def hold_reasons(
         *_status(telemetry, limits),
         *_alarms(telemetry),
         *_temperature(telemetry, limits),
+        *found,
     )
+
+
+def possible(field: str, value: float | None) -> float | None:
+    """The value of a telemetry field where it can be, else None."""
+    lowest, highest, _, _ = _PLAUSIBLE[field]
+    return value if value is not None and lowest <= value <= highest else None
 
 
 def usable_capacity_kwh(telemetry: Telemetry, limits: SiteLimits) -> float | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bessai.errors import SafetyError
-from bessai.model import Bounds, SiteLimits
+from bessai.model import Bounds, Narrowing, SiteLimits
 from bessai.model.power import HOLD_BOUNDS
 from bessai.safety import Envelope, envelope, validate_envelope
 from bessai.units import MonotonicS
@@ -165,9 +165,90 @@ def test_look_ahead_counts_what_flowed_since_the_read() -> None:
     ("celsius", "share"), [(5.0, 1.0), (2.5, 0.5), (1.0, 0.2), (45.0, 1.0), (47.5, 0.5)]
 )
 def test_power_is_derated_near_temperature_limits(celsius: float, share: float) -> None:
-    bounds = check({"temperature_c": celsius}).bounds
-    assert bounds.lower_kw == pytest.approx(-5.0 * share)
-    assert bounds.upper_kw == pytest.approx(5.0 * share)
+    result = check({"temperature_c": celsius})
+    assert result.bounds.lower_kw == pytest.approx(-5.0 * share)
+    assert result.bounds.upper_kw == pytest.approx(5.0 * share)
+    assert result.codes == ({"charge_derating", "discharge_derating"} if share < 1 else set())
+
+
+LFP = replace(
+    LIMITS,
+    temperature_min_c=-20.0,
+    charge_derating=((0.0, 0.0), (10.0, 0.5), (20.0, 1.0), (45.0, 1.0), (50.0, 0.0)),
+    discharge_derating=((-20.0, 0.2), (0.0, 1.0)),
+)
+"""No charge below 0 °C, discharge down to -20 °C."""
+
+
+@pytest.mark.parametrize(
+    ("celsius", "charge", "discharge"),
+    [
+        (-10.0, 0.0, 0.6),
+        (0.0, 0.0, 1.0),
+        (5.0, 0.25, 1.0),
+        (10.0, 0.5, 1.0),
+        (15.0, 0.75, 1.0),
+        (20.0, 1.0, 1.0),
+        (47.5, 0.5, 1.0),
+        (49.9, 0.02, 1.0),
+    ],
+)
+def test_each_direction_has_its_own_derating_curve(
+    celsius: float, charge: float, discharge: float
+) -> None:
+    result = check({"temperature_c": celsius}, limits=LFP)
+    assert result.bounds.lower_kw == pytest.approx(-5.0 * charge)
+    assert result.bounds.upper_kw == pytest.approx(5.0 * discharge)
+    expected = {"charge_derating"} if charge < 1 else set()
+    assert result.codes == expected | ({"discharge_derating"} if discharge < 1 else set())
+
+
+def test_a_derating_names_direction_temperature_and_share() -> None:
+    (cold,) = check({"temperature_c": 5.0}, limits=LFP).narrowings
+    assert cold.text == "battery at 5 °C, charging derated to 25%"
+
+
+@pytest.mark.parametrize(
+    ("celsius", "code"), [(-20.0, "temperature_low"), (50.0, "temperature_high")]
+)
+def test_no_curve_allows_power_outside_the_hard_limits(celsius: float, code: str) -> None:
+    always = ((0.0, 1.0), (10.0, 1.0))
+    limits = replace(LFP, charge_derating=always, discharge_derating=always)
+    result = check({"temperature_c": celsius}, limits=limits)
+    assert result.bounds == HOLD_BOUNDS
+    assert result.codes == {code}
+
+
+def test_a_battery_whose_temperature_is_not_offered_is_not_derated() -> None:
+    limits = replace(LFP, not_offered=frozenset({"temperature_c"}))
+    assert check({"temperature_c": None}, limits=limits).narrowings == ()
+
+
+RESERVE = replace(LIMITS, backup_reserve_pct=30.0)
+
+
+@pytest.mark.parametrize(
+    ("soc", "upper", "code"),
+    [(5.0, 0.0, "backup_reserve"), (30.0, 0.0, "backup_reserve"), (30.6, 5.0, None)],
+)
+def test_the_backup_reserve_is_not_discharged_and_may_be_charged(
+    soc: float, upper: float, code: str | None
+) -> None:
+    result = check({"soc_pct": soc}, limits=RESERVE)
+    assert result.bounds == Bounds(-5.0, upper)
+    assert result.codes == ({code} if code else set())
+    assert all("backup reserve of 30 %" in reason.text for reason in result.narrowings)
+
+
+def test_look_ahead_stops_at_the_backup_reserve() -> None:
+    result = check({"soc_pct": 40.0}, limits=RESERVE, outlook=FAST)
+    assert result.bounds.upper_kw == pytest.approx(1.0 * ETA * 3)
+    assert result.narrowings[0].text == "SoC near the backup reserve of 30 %"
+
+
+def test_a_reserve_below_the_band_changes_nothing() -> None:
+    result = check({"soc_pct": 9.0}, limits=replace(LIMITS, backup_reserve_pct=10.0))
+    assert result.codes == {"soc_low"}
 
 
 def test_device_limits_bound_each_direction() -> None:
@@ -251,6 +332,9 @@ def test_growth_is_limited_and_shrinking_is_free(last: float, lower: float, uppe
         Envelope(Bounds(-6.0, 5.0), ()),
         Envelope(Bounds(-5.0, 5.0), envelope(None, LIMITS, OUTLOOK).narrowings),
         Envelope(Bounds(1.0, 5.0), ()),
+        Envelope(Bounds(-5.0, 4.0), ()),
+        Envelope(Bounds(-5.0, 4.0), (Narrowing("ramp", "", Bounds(-5.0, 3.0)),)),
+        Envelope(Bounds(-5.0, 4.0), (Narrowing("implausible_over", "", Bounds(-5.0, 5.0)),)),
     ],
 )
 def test_broken_envelopes_are_refused(broken: Envelope) -> None:

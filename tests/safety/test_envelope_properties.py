@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 
 import pytest
@@ -10,21 +11,38 @@ from hypothesis import strategies as st
 
 from bessai.model import SiteLimits, Telemetry
 from bessai.model.power import HOLD_BOUNDS
-from bessai.safety import Outlook, envelope, nameplate, validate_envelope
+from bessai.safety import Outlook, Trace, envelope, nameplate, observe, validate_envelope
+from bessai.safety.grid import GRID_CODES
 from bessai.units import MonotonicS
-from tests.support.site_strategies import outlooks, site_limits, telemetries
+from tests.support.site_strategies import outlooks, reads, site_limits, telemetries
 from tests.support.site_values import LIMITS, telemetry_at
 
 
-@given(telemetries(), site_limits(), outlooks)
+@given(reads(), site_limits(), outlooks)
 def test_invariants_hold_for_anything_a_device_may_say(
-    telemetry: Telemetry, limits: SiteLimits, outlook: Outlook
+    sequence: list[Telemetry], limits: SiteLimits, outlook: Outlook
 ) -> None:
-    result = envelope(telemetry, limits, outlook)
+    trace = Trace()
+    for telemetry in sequence:
+        trace = observe(trace, telemetry, limits, outlook.speed)
+        assert rebuilt(trace) == trace
+    result = envelope(sequence[-1], limits, outlook, trace)
     validate_envelope(result, limits)
     assert all(math.isfinite(v) for v in (result.bounds.lower_kw, result.bounds.upper_kw))
     if result.bounds != nameplate(limits):
         assert result.narrowings
+    trusting = envelope(sequence[-1], limits, outlook)
+    assert trusting.bounds.narrow(result.bounds) is not None
+    if not result.codes & GRID_CODES:
+        assert trusting.bounds.narrow(result.bounds) == result.bounds
+
+
+def rebuilt(trace: Trace) -> Trace:
+    """A trace that went through a record."""
+    fields = json.loads(json.dumps(asdict(trace), allow_nan=False))
+    fields["window"] = tuple(fields["window"])
+    fields["findings"] = tuple(tuple(finding) for finding in fields["findings"])
+    return Trace(**fields)
 
 
 @given(telemetries(), site_limits(), outlooks)

@@ -6,9 +6,17 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from bessai.errors import BessaiError, DeviceBusy, DeviceError, DeviceTimeout
-from bessai.model import DeviceIdentity, FleetReply, SiteSnapshot, Telemetry
-from bessai.model.outcome import Applied, ApplyOutcome, Rejected
+from bessai.errors import BessaiError, DeviceBusy, DeviceError, DeviceTimeout, Fenced
+from bessai.model import (
+    DeviceIdentity,
+    FleetReply,
+    Grant,
+    Owner,
+    SiteId,
+    SiteSnapshot,
+    Telemetry,
+)
+from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
 from bessai.units import MonotonicS
 from tests.support.site_time import virtual_now
 from tests.support.site_values import HEALTHY
@@ -27,6 +35,7 @@ class FakeDevice:
         sent: When each register was sent, with the power of its command.
         dead_man_s: Forgets a command after this time, if set.
         keeps_command: How many releases are refused before one is taken.
+        may_write: Asked before each register, as the driver does.
     """
 
     def __init__(self) -> None:
@@ -46,7 +55,10 @@ class FakeDevice:
         self.released = 0
         self.closed = 0
         self.keeps_command = 0
+        self.may_write: Callable[[], None] = _always
         self._armed_at = 0.0
+        self._counted_at: float | None = None
+        self._gone_pct = 0.0
 
     async def connect(self) -> DeviceIdentity:
         self.connects.append(virtual_now())
@@ -62,20 +74,34 @@ class FakeDevice:
         power = self.commanded_kw or 0.0
         if not self.follows:
             power = 0.0
+        self._count(started, power)
+        soc = self.base.soc_pct
         return replace(
             self.base,
+            soc_pct=None if soc is None else soc - self._gone_pct,
             measured_at=started,
             active_power_kw=power,
             grid_power_kw=power,
             commanded_kw=self.commanded_kw,
         )
 
+    def _count(self, now: float, power_kw: float) -> None:
+        """Energy leaves the battery, so that its state of charge follows the power."""
+        if self._counted_at is not None and self.base.capacity_kwh:
+            hours = (now - self._counted_at) / 3600.0
+            self._gone_pct += 100.0 * power_kw * hours / self.base.capacity_kwh
+        self._counted_at = now
+
     async def apply_power(self, power_kw: float) -> ApplyOutcome:
         if self.refuse:
             return Rejected("register 47247: exception 2")
         if self.fault == "dead":
             return Rejected("connection lost")
-        for _ in range(4):
+        for done in range(4):
+            try:
+                self.may_write()
+            except Fenced as error:
+                return PartiallyApplied(done, "power", str(error)) if done else Rejected(str(error))
             self.sent.append((virtual_now(), power_kw))
             await asyncio.sleep(self.register_s)
         self._armed_at = virtual_now()
@@ -87,6 +113,10 @@ class FakeDevice:
         self.released += 1
         if self.fault == "dead":
             return Rejected("not connected")
+        try:
+            self.may_write()
+        except Fenced as error:
+            return Rejected(str(error))
         if self.keeps_command > 0:
             self.keeps_command -= 1
             return Rejected("register 47100: exception 4")
@@ -111,6 +141,49 @@ class FakeDevice:
                 await asyncio.sleep(1000.0)
             case "bug":
                 raise ZeroDivisionError("planted")
+
+
+def _always() -> None:
+    return
+
+
+class FakeAuthority:
+    """Hands out epochs as told, late or never on demand.
+
+    Attributes:
+        epoch: Newest epoch; a claim makes it one more.
+        previous: Who is said to have owned the site before.
+        delay_s: How long an answer takes; it tells how things stood when it was asked.
+        down: It cannot be reached.
+        bug: It answers with an error that nobody expects.
+        asked: Control times of all questions.
+    """
+
+    def __init__(self, previous: Owner | None = None) -> None:
+        self.epoch = 0
+        self.previous = previous
+        self.delay_s = 0.0
+        self.down = False
+        self.bug = False
+        self.asked: list[float] = []
+
+    async def claim(self, site_id: SiteId, owner: Owner) -> Grant:
+        await self._reach()
+        self.epoch += 1
+        return Grant(self.epoch, self.previous)
+
+    async def is_current(self, site_id: SiteId, epoch: int) -> bool:
+        current = self.epoch == epoch
+        await self._reach()
+        return current
+
+    async def _reach(self) -> None:
+        self.asked.append(virtual_now())
+        await asyncio.sleep(self.delay_s)
+        if self.bug:
+            raise ZeroDivisionError("planted")
+        if self.down:
+            raise BessaiError("the supervisor is gone")
 
 
 class FakeUplink:

@@ -33,6 +33,24 @@ def telemetries(draw: st.DrawFn) -> Telemetry:
 
 
 @st.composite
+def reads(draw: st.DrawFn) -> list[Telemetry]:
+    """One to six reads of anything, about a second apart, now and then out of order."""
+    *earlier, last = draw(st.lists(telemetries(), min_size=1, max_size=6))
+    apart = st.sampled_from([1.0, 1.0, 1.0, 0.0, -3.0, 30.0]) | st.floats(-5, 400)
+    now, found = 50.0, []
+    for telemetry in earlier:
+        found.append(replace(telemetry, measured_at=MonotonicS(now)))
+        now += draw(apart)
+    return [*found, last]
+
+
+@st.composite
+def curves(draw: st.DrawFn) -> tuple[tuple[float, float], ...]:
+    celsius = draw(st.lists(st.integers(-30, 60), min_size=2, max_size=5, unique=True))
+    return tuple((float(c), draw(st.floats(0, 1))) for c in sorted(celsius))
+
+
+@st.composite
 def site_limits(draw: st.DrawFn) -> SiteLimits:
     return SiteLimits(
         capacity_kwh=draw(st.none() | kilowatts),
@@ -47,6 +65,9 @@ def site_limits(draw: st.DrawFn) -> SiteLimits:
         round_trip_efficiency_pct=draw(st.floats(10, 100)),
         ramp_kw_per_s=draw(st.floats(0.01, 100)),
         max_age_s=10.0,
+        charge_derating=draw(st.none() | curves()),
+        discharge_derating=draw(st.none() | curves()),
+        backup_reserve_pct=draw(st.just(0.0) | st.floats(0, 49)),
     )
 
 

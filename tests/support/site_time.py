@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -29,10 +30,29 @@ class _JumpingSelector(selectors.SelectSelector):
         return ready
 
 
+class _AtOnce(ThreadPoolExecutor):
+    """Runs what is meant for a thread in its place: virtual time does not wait for threads."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - handed on
+            done.set_exception(error)
+        return done
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """No thread was started."""
+
+
 class _VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._virtual = _JumpingSelector()
         super().__init__(self._virtual)
+        self.set_default_executor(_AtOnce(1))
+
+    async def shutdown_default_executor(self) -> None:
+        """As above; the real one starts a thread to wait for others."""
 
     def time(self) -> float:
         return self._virtual.now_s

@@ -64,7 +64,11 @@ class WordOrder(StrEnum):
 
 
 class Refresh(StrEnum):
-    """How old a value may be: ``fast`` is read in every cycle, ``slow`` every few seconds."""
+    """How old a value may be: ``fast`` is read in every cycle, ``slow`` every few seconds.
+
+    A ``slow`` point of ``commanded`` is read in every second cycle while it matters: its mode
+    always, its power while that state is in force.
+    """
 
     FAST = "fast"
     SLOW = "slow"

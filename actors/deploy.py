@@ -20,6 +20,7 @@ from actors.ray_api import Actor, exists, find_actor
 from actors.supervisor import FLEET_STOP_S, Desired, start_fleet, start_site, start_supervisor
 from bessai.build import SiteSpec
 from bessai.config import ApiConfig, FleetConfig, load_yaml
+from bessai.control.whoami import this_process
 from bessai.errors import BessaiError, ConfigError
 from bessai.fleet.views import LiveView
 from bessai.model import MarketClock, SiteState
@@ -40,8 +41,11 @@ def deploy(
     *,
     dashboard_url: str | None,
     tell: Tell,
+    memory: Path | None = None,
 ) -> None:
-    """Start sites, fleet, models and API; what runs already is left as it is.
+    """Start supervisor, sites, fleet, models and API; what runs already is left as it is.
+
+    ``memory`` is the folder for what a site remembers; None takes each machine's state folder.
 
     Raises:
         BessaiError: another fleet runs there, or an actor or application does not come up.
@@ -49,13 +53,14 @@ def deploy(
     _refuse_another_fleet(fleet)
     fleet_spec = FleetSpec(fleet, clock, store_url, dashboard_url)
     simulated = fleet.simulation is not None
-    desired = Desired(fleet_spec, tuple(SiteSpec(site, clock, simulated) for site in fleet.sites))
-    sites = {spec.site.id: start_site(spec) for spec in desired.sites}
+    specs = tuple(SiteSpec(site, clock, simulated, memory) for site in fleet.sites)
+    supervisor = start_supervisor(Desired(fleet_spec, specs, this_process()))
+    sites = {spec.site.id: start_site(spec) for spec in specs}
     brain = start_fleet(fleet_spec)
-    start_supervisor(desired)
     with ThreadPoolExecutor(max_workers=1) as beside:
         models = beside.submit(start_serve, fleet.api)
         tell(Progress(step="fleet", text="starting the fleet actor"))
+        await_start(supervisor, "the supervisor", ACTORS_DEADLINE_S)
         await_start(brain, "the fleet actor", ACTORS_DEADLINE_S)
         await_sites(sites, tell, SITES_DEADLINE_S)
         tell(Progress(step="models", text="starting price model, dispatch model and API"))

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import cast
@@ -15,9 +16,10 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from actors.names import DISPATCH_APP, PRICE_APP
+from actors.names import DISPATCH_APP, PRICE_APP, fleet_epoch
 from bessai.config import FleetConfig
 from bessai.control.clocks import monotonic_now
+from bessai.control.whoami import this_process
 from bessai.errors import ModelError
 from bessai.fleet.orchestrator import Orchestrator
 from bessai.fleet.views import (
@@ -31,6 +33,8 @@ from bessai.fleet.views import (
     SitesView,
     SiteView,
     StatusView,
+    StopOrdersView,
+    StopOrderView,
 )
 from bessai.markets import open_market, past_prices
 from bessai.model import (
@@ -42,7 +46,9 @@ from bessai.model import (
     QuantileForecast,
     SiteSnapshot,
 )
+from bessai.store.epochs import EpochStore
 from bessai.store.settlement import SettlementStore
+from bessai.store.stops import StopStore
 
 MODEL_TIMEOUT_S = 20.0
 
@@ -123,8 +129,10 @@ class FleetActor:
             ServedForecast(),
             ServedDispatch(),
             SettlementStore.open(spec.store_url),
+            StopStore.open(spec.store_url),
             now=monotonic_now,
             dashboard_url=spec.dashboard_url,
+            epoch=_epoch(spec),
         )
         self._task = asyncio.get_running_loop().create_task(self._fleet.run())
         self._task.add_done_callback(self._end_process)
@@ -185,6 +193,22 @@ class FleetActor:
         """Prometheus text."""
         return self._fleet.metrics_text()
 
+    async def stop_site(self, site_id: str, by: str, reason: str) -> StopOrderView:
+        """Stop one site; ConfigError where there is none, StoreError where nothing was done."""
+        return await self._fleet.stop_site(site_id, by, reason)
+
+    async def release_site(self, site_id: str, by: str, reason: str) -> StopOrderView:
+        """Release one site; ConfigError where there is none, StoreError where nothing was done."""
+        return await self._fleet.release_site(site_id, by, reason)
+
+    async def stop_fleet(self, by: str, reason: str) -> StopOrdersView:
+        """Stop all sites; StoreError where nothing was done."""
+        return await self._fleet.stop_fleet(by, reason)
+
+    async def release_fleet(self, by: str, reason: str) -> StopOrdersView:
+        """Release all sites; StoreError where nothing was done."""
+        return await self._fleet.release_fleet(by, reason)
+
     async def stop(self) -> None:
         """Save and end."""
         self._stopping = True
@@ -193,3 +217,9 @@ class FleetActor:
     def _end_process(self, _task: asyncio.Task[None]) -> None:
         if not self._stopping:
             os._exit(70)  # an orchestrator that no longer plans must be started afresh
+
+
+def _epoch(spec: FleetSpec) -> int:
+    """Sites refuse the answers of an earlier fleet actor; from the store, as nobody is between."""
+    with closing(EpochStore.open(spec.store_url)) as store:
+        return store.claim(fleet_epoch(spec.fleet.id), this_process()).epoch

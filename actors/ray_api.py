@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.exceptions import ActorDiedError
 
 from actors.names import NAMESPACE, actor_options
 
@@ -47,6 +49,47 @@ def find_actor(name: str) -> Actor:
         ValueError: there is no such actor.
     """
     return Actor(ray.get_actor(name, NAMESPACE))
+
+
+class NamedActor:
+    """An actor that is looked up when it is first asked, and again once it is gone for good."""
+
+    def __init__(self, name: str, find: Callable[[str], Actor] = find_actor) -> None:
+        self._name = name
+        self._find = find
+        self._known: Actor | None = None
+        self._search: asyncio.Task[Actor] | None = None
+
+    async def ask(self, method: str, *args: object) -> object:
+        """Call a method and await its result.
+
+        Raises:
+            RayError: the actor is away, or the method raised.
+            ValueError: there is no such actor.
+        """
+        actor = await self._found()
+        try:
+            return await actor.ask(method, *args)
+        except ActorDiedError:
+            self._known = None  # an actor that restarts keeps its handle
+            raise
+
+    async def _found(self) -> Actor:
+        """The actor; looking up its name blocks a thread while Ray's head is away.
+
+        One search at a time, whatever became of the question that began it: the inverter's host
+        name is looked up in the same few threads.
+        """
+        if self._known is not None:
+            return self._known
+        search = self._search or asyncio.create_task(asyncio.to_thread(self._find, self._name))
+        self._search = search
+        try:
+            self._known = await asyncio.shield(search)
+        finally:
+            if search.done():
+                self._search = None
+        return self._known
 
 
 def exists(name: str) -> bool:

@@ -15,6 +15,7 @@ from bessai.config.site import LoginConfig, TlsConfig
 from bessai.control import Clocks, SiteLoop
 from bessai.control.guards import SiteGuards
 from bessai.control.ledger import ForeignPolicy
+from bessai.control.logbook import Logbook, LogLimits, decision_file
 from bessai.control.owner_lock import OwnerLock
 from bessai.control.ownership import QUIET_S, OwnershipRules
 from bessai.control.permit import GAP_CYCLES, Permit
@@ -120,7 +121,14 @@ def _guards(
         permit=Permit(clocks.now, GAP_CYCLES * spec.site.cycle_s),
         stops=StopFile(memory_of(spec) / f"{spec.site.id}.stops.json"),
         watchdog=Watchdog(end),
+        log=_logbook(spec),
     )
+
+
+def _logbook(spec: SiteSpec) -> Logbook:
+    limits = LogLimits(max_bytes=spec.site.decisions_mb * 1024 * 1024)
+    path = decision_file(memory_of(spec), spec.site.id)
+    return Logbook(path, spec.site.model_dump_json(), limits=limits)
 
 
 def memory_of(spec: SiteSpec) -> Path:

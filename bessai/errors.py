@@ -61,6 +61,10 @@ class DeviceTimeout(DeviceError):
     """The device did not answer within the deadline, or the connection is down."""
 
 
+class DeviceClosed(DeviceTimeout):
+    """The other end closed the connection; another client may have taken the device over."""
+
+
 class DeviceMoved(DeviceTimeout):
     """The device's registers are elsewhere now; only a new connection finds them."""
 
@@ -79,6 +83,10 @@ class IllegalAddress(RegisterRejected):
 
 class VerificationFailed(DeviceError):
     """A written register reads back with another value."""
+
+
+class Fenced(DeviceError):
+    """This process may not write to the device now."""
 
 
 class SafetyError(BessaiError):

@@ -26,7 +26,10 @@ def main() -> int:
     try:
         connect(plan)
         fleet = plan.with_simulated_ports(run)
-        deploy(fleet, plan.clock, plan.store_url, dashboard_url=plan.dashboard_url, tell=tell)
+        # A replay begins anew: it must not obey a stop of the one before.
+        memory = None if fleet.simulation is None else run.root / "sites"
+        url = plan.dashboard_url
+        deploy(fleet, plan.clock, plan.store_url, dashboard_url=url, tell=tell, memory=memory)
         wait_for_first_cycles(fleet, tell)
     except BessaiError as error:
         tell(Progress(step="failed", text=str(error)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar, cast
 
 import ray
@@ -16,6 +17,7 @@ from actors.errors import FleetUnavailable
 from actors.names import FLEET_ACTOR
 from actors.ray_api import Actor, find_actor
 from actors.serve.application import application
+from actors.serve.decisions import SiteDecisions
 from actors.serve.web import create_app
 from bessai import __version__
 from bessai.config.secret import api_key
@@ -32,6 +34,9 @@ from bessai.fleet.views import (
     SitesView,
     SiteView,
     StatusView,
+    StopOrdersView,
+    StopOrderView,
+    StopRequest,
     VersionView,
 )
 
@@ -101,6 +106,30 @@ class RayGateway:
         """Prometheus text."""
         return await self._ask(str, "metrics")
 
+    async def stop_site(self, site_id: str, said: StopRequest) -> StopOrderView | None:
+        """Order a site to rest; None where there is no such site."""
+        return await self._order_site("stop_site", site_id, said)
+
+    async def release_site(self, site_id: str, said: StopRequest) -> StopOrderView | None:
+        """End a site's stop; None where there is no such site."""
+        return await self._order_site("release_site", site_id, said)
+
+    async def stop_fleet(self, said: StopRequest) -> StopOrdersView:
+        """Order all sites to rest."""
+        with _order_may_stand():
+            return await self._ask(StopOrdersView, "stop_fleet", said.by, said.reason)
+
+    async def release_fleet(self, said: StopRequest) -> StopOrdersView:
+        """End the stops of all sites."""
+        with _order_may_stand():
+            return await self._ask(StopOrdersView, "release_fleet", said.by, said.reason)
+
+    async def _order_site(
+        self, order: str, site_id: str, said: StopRequest
+    ) -> StopOrderView | None:
+        with _order_may_stand():
+            return await self._ask_about(StopOrderView, order, site_id, said.by, said.reason)
+
     async def _ask(self, kind: type[T], question: str, *args: str) -> T:
         try:
             # Looking up a name blocks while Ray's head is away; that is no reason to wait.
@@ -117,11 +146,23 @@ class RayGateway:
                 f"no fleet answers now ({_why(error)})", fix="start one with: bessai up FLEET.yaml"
             ) from error
 
-    async def _ask_about(self, kind: type[T], question: str, site_id: str) -> T | None:
+    async def _ask_about(self, kind: type[T], question: str, site_id: str, *more: str) -> T | None:
         try:
-            return await self._ask(kind, question, site_id)
+            return await self._ask(kind, question, site_id, *more)
         except ConfigError:  # the fleet has no such site
             return None
+
+
+@contextmanager
+def _order_may_stand() -> Iterator[None]:
+    try:
+        yield
+    except FleetUnavailable as error:
+        # The fleet may have stored the order and died, or was slow, before it could say so.
+        raise FleetUnavailable(
+            f"{error.message}; it may have taken the order or not",
+            fix="order it again: the same order twice does no harm",
+        ) from error
 
 
 def _why(error: RayError | ValueError | TimeoutError) -> str:
@@ -142,7 +183,9 @@ def _our_error(error: RayTaskError) -> Exception:
 def build_app() -> FastAPI:
     """The app as a replica runs it: without a key it answers this machine only."""
     key = api_key()
-    return create_app(RayGateway(), api_key=key, loopback_only=key is None)
+    return create_app(
+        RayGateway(), api_key=key, loopback_only=key is None, decisions=SiteDecisions()
+    )
 
 
 class Api:

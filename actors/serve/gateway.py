@@ -15,6 +15,9 @@ from bessai.fleet.views import (
     SitesView,
     SiteView,
     StatusView,
+    StopOrdersView,
+    StopOrderView,
+    StopRequest,
     VersionView,
 )
 
@@ -23,8 +26,25 @@ class FleetGateway(Protocol):
     """The fleet as people and programs see it.
 
     Every method may raise :class:`FleetUnavailable`, except ``health`` and ``version``, which
-    answer without a fleet too. An unknown site is None, not an error.
+    answer without a fleet too. An unknown site is None, not an error. A stop or release may
+    raise :class:`StoreError`: then nothing was ordered.
     """
+
+    async def stop_site(self, site_id: str, said: StopRequest) -> StopOrderView | None:
+        """Store the order that a site rests until it is released."""
+        ...
+
+    async def release_site(self, site_id: str, said: StopRequest) -> StopOrderView | None:
+        """Store the order that ends a site's stop, whoever ordered it."""
+        ...
+
+    async def stop_fleet(self, said: StopRequest) -> StopOrdersView:
+        """Store the order that all sites rest until they are released: for all or for none."""
+        ...
+
+    async def release_fleet(self, said: StopRequest) -> StopOrdersView:
+        """Store the order that ends the stops of all sites: for all or for none."""
+        ...
 
     async def live(self) -> LiveView:
         """Totals and all sites in one consistent answer: the payload of an event."""

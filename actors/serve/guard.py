@@ -1,5 +1,9 @@
 """Who may ask: host check, API key and security headers, in front of every route.
 
+What changes something must come from the page itself or from no page at all. A foreign page
+can make a browser send a form or plain text here, on loopback too, where no key stops it; it
+cannot make it send JSON unasked, nor hide where it comes from.
+
 Plain ASGI instead of a Starlette ``BaseHTTPMiddleware``, which would buffer and delay events.
 """
 
@@ -18,6 +22,8 @@ from bessai.fleet.views import ProblemView
 
 OPEN_PATHS = frozenset({"/", "/api/v1/health"})
 OPEN_PREFIX = "/static/"
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_BODY_BYTES = 4096
 ENDLESS_PATHS = frozenset({"/api/v1/events"})
 
 
@@ -49,7 +55,10 @@ class Guard:
             return
         path = str(scope["path"]).removeprefix(str(scope.get("root_path", "")))
         guarded = _with_headers(send, path)
-        refusal = _refusal(self._access, Headers(scope=scope), path)
+        headers = Headers(scope=scope)
+        refusal = _refusal(self._access, headers, path)
+        if refusal is None and scope["method"] not in READING:
+            refusal = _refusal_to_change(headers)
         if refusal is None:
             await self._app(_head_as_get(scope, path), receive, guarded)
         else:
@@ -94,6 +103,49 @@ def _refusal(access: Access, headers: Headers, path: str) -> ASGIApp | None:
         fix="send the key in the header X-API-Key, or as Authorization: Bearer KEY",
     )
     return problem_response(401, problem, {"www-authenticate": 'Bearer realm="bessai"'})
+
+
+def _refusal_to_change(headers: Headers) -> ASGIApp | None:
+    """Whether a request that changes something may come in.
+
+    Source: Fetch Metadata (W3C) for ``Sec-Fetch-Site``, RFC 6454 for ``Origin``; a browser sets
+    both and no script of a page can.
+    """
+    if not _comes_from_here(headers):
+        problem = ProblemView(
+            error="a page of another address may not change anything here",
+            field="Origin",
+            fix="use this API's own page; a proxy in front must pass on the header Host",
+        )
+        return problem_response(403, problem)
+    length = headers.get("content-length", "")
+    if "transfer-encoding" in headers or (length and not length.isdecimal()):
+        problem = ProblemView(
+            error="the length of the body is not known", fix="send the header Content-Length"
+        )
+        return problem_response(411, problem)
+    if int(length or 0) > MAX_BODY_BYTES:
+        problem = ProblemView(error="the body is too long", fix=f"send {MAX_BODY_BYTES} bytes")
+        return problem_response(413, problem)
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if int(length or 0) > 0 and kind != "application/json":
+        problem = ProblemView(
+            error="the body is not JSON",
+            field="Content-Type",
+            fix="send JSON with the header Content-Type: application/json",
+        )
+        return problem_response(415, problem)
+    return None
+
+
+def _comes_from_here(headers: Headers) -> bool:
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return site == "same-origin"
+    if origin is None:
+        return True  # no browser: a program, which needs the key where there is one
+    scheme, _, host = origin.lower().partition("://")
+    return scheme in {"http", "https"} and host == headers.get("host", "").lower()
 
 
 def _is_open(path: str) -> bool:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from actors.errors import FleetUnavailable
-from bessai.errors import BessaiError
+from bessai.errors import BessaiError, StoreError
 from bessai.fleet.views import ProblemView
 
 RETRY_AFTER_S = 2
@@ -59,7 +59,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 async def _on_bessai_error(_request: Request, error: BessaiError) -> JSONResponse:
-    if isinstance(error, FleetUnavailable):
+    if isinstance(error, FleetUnavailable | StoreError):
         headers = {"retry-after": str(RETRY_AFTER_S)}
         return problem_response(HTTPStatus.SERVICE_UNAVAILABLE, problem_of(error), headers)
     missing = isinstance(error, SiteNotFound)
@@ -93,6 +93,6 @@ async def _on_crash(_request: Request, _error: Exception) -> JSONResponse:
 
 _HTTP_FIXES = {
     404: "GET api/v1/openapi.json lists all paths",
-    405: "use GET: the API only reads",
+    405: "use GET to read; only stop and release take POST",
     422: "GET api/v1/openapi.json describes all parameters",
 }

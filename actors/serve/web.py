@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,6 +20,7 @@ from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware import Middleware
 
+from actors.serve.decisions import DecisionSource, add_decision_routes
 from actors.serve.events import EventHub, EventStreamResponse, EventTiming
 from actors.serve.gateway import FleetGateway
 from actors.serve.guard import Access, Guard
@@ -33,6 +35,9 @@ from bessai.fleet.views import (
     SitesView,
     SiteView,
     StatusView,
+    StopOrdersView,
+    StopOrderView,
+    StopRequest,
     VersionView,
 )
 
@@ -46,12 +51,19 @@ NO_SUCH_SITE: Responses = {
     422: {"model": ProblemView, "description": "Not a site id."},
 }
 
+REFUSED = {
+    403: "Sent by a page of another address.",
+    413: "The body is too long.",
+    415: "The body is not JSON.",
+    422: "A name or a reason is missing, too long or not one line.",
+}
+
 SiteIdParam = Annotated[str, PathParam(max_length=63, description="Id of a site.")]
 SiteIdQuery = Annotated[str | None, Query(max_length=63, description="Only this site.")]
 
 DESCRIPTION = (
-    "State, plans and prices of a fleet of battery sites. Power in kW AC, + is discharge or "
-    "export. Times are UTC. A number that is not known now is null. Errors are ProblemView."
+    "State, plans, prices and stops of a fleet of battery sites. Power in kW AC, + is discharge "
+    "or export. Times are UTC. A number that is not known now is null. Errors are ProblemView."
 )
 
 
@@ -62,6 +74,7 @@ def create_app(
     loopback_only: bool,
     title: str = "BESSAI",
     timing: EventTiming | None = None,
+    decisions: DecisionSource | None = None,
 ) -> FastAPI:
     """Build the app.
 
@@ -71,6 +84,7 @@ def create_app(
         loopback_only: Answer only to a Host that is this machine.
         title: Name of the API in its OpenAPI document.
         timing: Pace of the event stream; by default one snapshot a second.
+        decisions: Answers what sites decided; left out, there is no such route.
     """
     hub = EventHub(gateway, timing or EventTiming())
 
@@ -91,8 +105,16 @@ def create_app(
     )
     install_problem_handlers(app)
     # include_router() would tie a lock to the app, which then could not travel to a replica.
-    for router in (_fleet_routes(gateway), _site_routes(gateway), _event_routes(hub)):
+    for router in (
+        _fleet_routes(gateway),
+        _site_routes(gateway),
+        _order_routes(gateway),
+        _event_routes(hub),
+    ):
         app.router.routes.extend(router.routes)
+    if decisions is not None:
+        not_found = partial(_raise_not_found, gateway)
+        app.router.routes.extend(add_decision_routes(_router(), decisions, not_found).routes)
     app.router.routes.extend(_page_routes(gateway).routes)
     app.mount("/static", StaticFiles(directory=STATIC_DIR), name="static")
     return app
@@ -163,6 +185,54 @@ def _site_routes(gateway: FleetGateway) -> APIRouter:
         if site_id is None:
             return await gateway.schedules()
         return await _plan_of(gateway, site_id)
+
+    return router
+
+
+def _order_routes(gateway: FleetGateway) -> APIRouter:
+    router = _router()
+    heard = "Stored before it is answered; a site hears of it with its next report."
+    refused: Responses = {
+        status: {"model": ProblemView, "description": said} for status, said in REFUSED.items()
+    }
+
+    @router.post(
+        "/sites/{site_id}/stop",
+        summary="Stop a site until it is released",
+        description=heard,
+        responses=NO_SUCH_SITE | refused,
+    )
+    async def stop_site(site_id: SiteIdParam, said: StopRequest) -> StopOrderView:
+        found = await gateway.stop_site(site_id, said)
+        return found if found is not None else await _raise_not_found(gateway, site_id)
+
+    @router.post(
+        "/sites/{site_id}/release",
+        summary="End a site's stop, whoever ordered it",
+        description=heard,
+        responses=NO_SUCH_SITE | refused,
+    )
+    async def release_site(site_id: SiteIdParam, said: StopRequest) -> StopOrderView:
+        found = await gateway.release_site(site_id, said)
+        return found if found is not None else await _raise_not_found(gateway, site_id)
+
+    @router.post(
+        "/fleet/stop",
+        summary="Stop all sites until they are released",
+        description=heard,
+        responses=refused,
+    )
+    async def stop_fleet(said: StopRequest) -> StopOrdersView:
+        return await gateway.stop_fleet(said)
+
+    @router.post(
+        "/fleet/release",
+        summary="End the stops of all sites, whoever ordered each",
+        description=heard,
+        responses=refused,
+    )
+    async def release_fleet(said: StopRequest) -> StopOrdersView:
+        return await gateway.release_fleet(said)
 
     return router
 

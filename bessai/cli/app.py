@@ -30,6 +30,10 @@ app.add_typer(sim_app, name="sim")
 console = Console()
 FleetOption = Annotated[str | None, typer.Option("--fleet", help="Which fleet, by its id.")]
 UrlOption = Annotated[str | None, typer.Option("--url", help="Address of the API, if elsewhere.")]
+OneSite = Annotated[str | None, typer.Argument(metavar="SITE", help="The site.")]
+AllSites = Annotated[bool, typer.Option("--all", help="All sites of the fleet.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, in one line.")]
+ByOption = Annotated[str | None, typer.Option("--by", help="Who says so; by default this user.")]
 
 
 def run() -> None:
@@ -137,15 +141,73 @@ def sites(fleet: FleetOption = None, url: UrlOption = None) -> None:
 
 
 @app.command()
-def site(
+def site(  # noqa: PLR0913, PLR0917 - one per option
     site_id: Annotated[str, typer.Argument(metavar="ID", help="The site.")],
     fleet: FleetOption = None,
     url: UrlOption = None,
+    why: Annotated[bool, typer.Option("--why", help="Show its decisions, and why.")] = False,
+    last: Annotated[int, typer.Option(help="With --why: so many changes.")] = 5,
+    at: Annotated[str | None, typer.Option(help="With --why: what was in force then, UTC.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="With --why: read this record, without a fleet.")
+    ] = None,
 ) -> None:
     """Show one site, why it does what it does, and its plan."""
     from bessai.cli.show import show_site  # noqa: PLC0415
 
+    if why:
+        from bessai.cli.why import WhyOptions, show_why  # noqa: PLC0415
+
+        show_why(lambda: _url(fleet, url), site_id, WhyOptions(last, at, file), console)
+        return
     show_site(_url(fleet, url), site_id, console)
+
+
+@app.command()
+def stop(
+    reason: ReasonOption,
+    site_id: OneSite = None,
+    everywhere: AllSites = False,
+    by: ByOption = None,
+    fleet: FleetOption = None,
+    url: UrlOption = None,
+) -> None:
+    """Make a site rest, or all, until somebody releases it; outlives every restart."""
+    from bessai.cli.stop import Target, order, request_of  # noqa: PLC0415
+
+    target, said = Target.of(site_id, everywhere=everywhere), request_of(by, reason)
+    if not order(_url(fleet, url), target, said, console, stop=True):
+        raise typer.Exit(1)
+
+
+@app.command()
+def release(
+    reason: ReasonOption,
+    site_id: OneSite = None,
+    everywhere: AllSites = False,
+    by: ByOption = None,
+    fleet: FleetOption = None,
+    url: UrlOption = None,
+) -> None:
+    """End the stop of a site, or all stops, whoever ordered them."""
+    from bessai.cli.stop import Target, order, request_of  # noqa: PLC0415
+
+    target, said = Target.of(site_id, everywhere=everywhere), request_of(by, reason)
+    if not order(_url(fleet, url), target, said, console, stop=False):
+        raise typer.Exit(1)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="Decision record of a site.")],
+    begin: Annotated[str | None, typer.Option("--from", help="From this time, UTC.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Until this time, UTC.")] = None,
+) -> None:
+    """Step a decision record through the control core; each decision must come out again."""
+    from bessai.cli.replay import run_replay  # noqa: PLC0415
+
+    if not run_replay(file, begin, end, console):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,14 +1,16 @@
-"""The HTTP API as the command line reads it."""
+"""The HTTP API as the command line uses it."""
 
 from __future__ import annotations
 
 from typing import TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
 from bessai.config.secret import api_key
+from bessai.control.logbook import DecisionQuery
+from bessai.control.logbook.views import DecisionsView
 from bessai.errors import BessaiError
 from bessai.fleet.views import (
     FleetView,
@@ -19,6 +21,9 @@ from bessai.fleet.views import (
     SitesView,
     SiteView,
     StatusView,
+    StopOrdersView,
+    StopOrderView,
+    StopRequest,
 )
 
 M = TypeVar("M", bound=BaseModel)
@@ -26,7 +31,7 @@ TIMEOUT_S = 6.0
 
 
 class ApiClient:
-    """Reads one fleet's API; use as a context manager."""
+    """Talks to one fleet's API; use as a context manager."""
 
     def __init__(self, url: str) -> None:
         key = api_key()
@@ -66,9 +71,39 @@ class ApiClient:
         found = self._get(SchedulesView, f"/api/v1/schedule?site_id={quote(site_id)}")
         return found.schedules[0] if found.schedules else None
 
+    def decisions(self, site_id: str, query: DecisionQuery) -> DecisionsView:
+        """What a site decided."""
+        asked: dict[str, str] = {"last": str(query.last), "changes": str(query.changes).lower()}
+        for name, moment in (("since", query.since), ("until", query.until)):
+            if moment is not None:
+                asked[name] = moment.isoformat()
+        if query.cause_id is not None:
+            asked["cause_id"] = query.cause_id
+        path = f"/api/v1/sites/{quote(site_id, safe='')}/decisions?{urlencode(asked)}"
+        return self._get(DecisionsView, path)
+
+    def order(self, site_id: str | None, said: StopRequest, *, stop: bool) -> list[StopOrderView]:
+        """Stop or release one site, or all where none is named."""
+        word = "stop" if stop else "release"
+        if site_id is None:
+            return self._send(StopOrdersView, "POST", f"/api/v1/fleet/{word}", said=said).orders
+        path = f"/api/v1/sites/{quote(site_id, safe='')}/{word}"
+        return [self._send(StopOrderView, "POST", path, said=said)]
+
     def _get(self, kind: type[M], path: str, also: tuple[int, ...] = ()) -> M:
+        return self._send(kind, "GET", path, also)
+
+    def _send(
+        self,
+        kind: type[M],
+        method: str,
+        path: str,
+        also: tuple[int, ...] = (),
+        said: StopRequest | None = None,
+    ) -> M:
+        body = None if said is None else said.model_dump()
         try:
-            response = self._http.get(path)
+            response = self._http.request(method, path, json=body)
         except httpx.HTTPError as error:
             raise BessaiError(
                 f"the API does not answer ({type(error).__name__})",

@@ -7,9 +7,20 @@ from rich.table import Table
 from rich.text import Text
 
 from bessai.cli.client import ApiClient
-from bessai.cli.tables import DASH, fleet_screen, headline, market_time, number, soc_bar
+from bessai.cli.tables import (
+    DASH,
+    age,
+    badges,
+    fleet_screen,
+    follows,
+    headline,
+    market_time,
+    number,
+    soc_bar,
+)
 from bessai.errors import BessaiError
 from bessai.fleet.views import ScheduleView, SiteView
+from bessai.model import Tenure
 
 
 def show_status(url: str, console: Console) -> None:
@@ -63,7 +74,10 @@ def _site_table(site: SiteView) -> Table:
     bounds = site.bounds
     allowed = f"{number(bounds.lower_kw)} to {number(bounds.upper_kw)} kW" if bounds else DASH
     table.add_row("site", f"{site.site_id} ({site.profile} at {site.address})")
-    table.add_row("state", f"{site.state.value}, follows {site.autonomy or DASH}")
+    table.add_row("state", Text("  ").join([Text(site.state.value), *badges(site)]))
+    table.add_row("follows", Text(_follows(site)))
+    table.add_row("stop", Text(_stop(site), style="bold" if site.stop else ""))
+    table.add_row("process", Text(_process(site)))
     table.add_row("error", Text(site.error or DASH, style="red" if site.error else ""))
     table.add_row("SoC", soc_bar(site.soc_pct))
     table.add_row("capacity", number(site.capacity_kwh, "kWh"))
@@ -71,13 +85,49 @@ def _site_table(site: SiteView) -> Table:
     table.add_row("grid", number(site.grid_power_kw, "kW", 2, sign=True))
     table.add_row("temperature", number(site.temperature_c, "°C"))
     table.add_row("setpoint", number(site.setpoint_kw, "kW", 2, sign=True))
-    table.add_row("because", site.setpoint_reason or DASH)
+    table.add_row("because", Text(site.setpoint_reason or DASH))
     table.add_row("allowed", allowed)
     table.add_row("alarms", _alarms(site))
+    table.add_row("intrusion", Text(_intrusion(site)))
     earned = site.earnings
     table.add_row("earned", number(earned.amount, earned.currency, 4))
     table.add_row("energy", f"{earned.exported_kwh:.1f} kWh out, {earned.imported_kwh:.1f} kWh in")
     return table
+
+
+def _follows(site: SiteView) -> str:
+    if site.autonomy is None:
+        return DASH
+    since = f" since {site.autonomy_since:%Y-%m-%d %H:%M:%S} UTC" if site.autonomy_since else ""
+    plan_age = "" if site.schedule_age_s is None else f", plan {age(site.schedule_age_s)} old"
+    cause = f": {site.autonomy_cause}" if site.autonomy_cause else ""
+    return f"{follows(site).partition(',')[0]}{since}{plan_age}{cause}"
+
+
+def _stop(site: SiteView) -> str:
+    stop = site.stop
+    if stop is None:
+        return "none"
+    did = "frozen" if stop.kind == "freeze" else "stopped" if stop.active else "released"
+    said = "obeyed" if stop.obeyed else "NOT OBEYED YET"
+    when = f"{stop.at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{did} by {stop.by} at {when}: {stop.reason} (revision {stop.revision}, {said})"
+
+
+def _process(site: SiteView) -> str:
+    if site.tenure is None:
+        return DASH
+    who = f"pid {site.pid}, epoch {site.epoch}"
+    if site.tenure is Tenure.OWNER:
+        return f"{who}, owner"
+    return f"{who}, only reads ({site.tenure.value}): {site.tenure_reason or DASH}"
+
+
+def _intrusion(site: SiteView) -> str:
+    found = "; ".join(site.intrusion)
+    if site.intrusion_score is None:
+        return found or DASH
+    return f"score {site.intrusion_score:.2f}" + (f": {found}" if found else "")
 
 
 def _alarms(site: SiteView) -> str:

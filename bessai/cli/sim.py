@@ -92,6 +92,29 @@ def fault(
     inject_fault(simulator_socket(port), f"sim-{port}", ",".join(faults))
 
 
+@sim_app.command()
+def observe(
+    question: Annotated[
+        str, typer.Argument(help="summary, writes, commands or timeline.")
+    ] = "summary",
+    port: Annotated[int, typer.Option(help="Port of the simulated inverter.")] = 5020,
+    since: Annotated[
+        float | None, typer.Option(help="Leave out what was before this control time, in s.")
+    ] = None,
+) -> None:
+    """What a simulated inverter has seen and done, as JSON."""
+    from bessai.config.simulator import simulator_socket  # noqa: PLC0415
+    from bessai.sim.control import ask  # noqa: PLC0415
+    from bessai.sim.observe import Question  # noqa: PLC0415
+
+    if question not in set(Question):
+        raise ConfigError(
+            "is no question", field="QUESTION", value=question, fix=f"use {', '.join(Question)}"
+        )
+    answer = ask(simulator_socket(port), f"sim-{port}", Question(question), since)
+    typer.echo(answer.model_dump_json(indent=2))
+
+
 def _hosted(spec: InverterSpec, speed: float, host: str, *, login: bool) -> HostedInverter:
     from bessai.config.load import load_profile  # noqa: PLC0415
     from bessai.config.simulator import simulator_password  # noqa: PLC0415

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bessai.fleet.views import FleetView, SitesView, SiteView
-from bessai.model import SiteState
+from bessai.model import AutonomyLevel, SiteState, Tenure
 
 DASH = "\u2013"
 WIDE, NARROW = 100, 76
@@ -32,6 +32,35 @@ def number(value: float | None, unit: str = "", digits: int = 1, *, sign: bool =
     rounded = round(value, digits) + 0.0  # never "-0.0"
     text = f"{rounded:+.{digits}f}" if sign and rounded else f"{rounded:.{digits}f}"
     return f"{text} {unit}".rstrip()
+
+
+def age(seconds: float) -> str:
+    """A duration as a person says it."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def follows(site: SiteView) -> str:
+    """Whose plan a site follows; the cached one with its age in market time."""
+    if site.autonomy is None:
+        return DASH
+    level = site.autonomy.value.replace("_", " ")
+    if site.autonomy is AutonomyLevel.CACHED_SCHEDULE and site.schedule_age_s is not None:
+        return f"{level}, {age(site.schedule_age_s)} old"
+    return level
+
+
+def badges(site: SiteView) -> list[Text]:
+    """What must not be overlooked: a stop, one that is not obeyed yet, a site that only reads."""
+    found, stop = [], site.stop
+    if site.autonomy is AutonomyLevel.SAFE_STOP:
+        found.append(Text("SAFE STOP", style="bold white on red"))
+    if stop is not None and not stop.obeyed:
+        found.append(Text("stop sent" if stop.active else "releasing", style="bold yellow"))
+    if site.tenure not in {None, Tenure.OWNER}:
+        found.append(Text("only reads", style="bold yellow"))
+    return found
 
 
 def soc_bar(soc_pct: float | None, width: int = 8) -> Text:
@@ -72,25 +101,35 @@ def sites_table(fleet: FleetView, sites: SitesView, width: int) -> Table:
         table.add_column(name, no_wrap=True)
     for name in ("kW", fleet.price_unit, fleet.earnings.currency):
         table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("follows", max_width=16)
     if width >= NARROW:
         table.add_column("why this setpoint", ratio=1, no_wrap=not wide, overflow="ellipsis")
     for site in sites.sites:
-        cells = _row(site, fleet.price_now, bar_width=6 if wide else 0)
+        cells = _row(site, fleet.price_now, wide=wide)
         table.add_row(*cells[: len(table.columns)])
     return table
 
 
-def _row(site: SiteView, price: float | None, bar_width: int) -> tuple[RenderableType, ...]:
-    why = Text(site.error, style="red") if site.error else Text(site.setpoint_reason or DASH)
-    return (
+def _row(site: SiteView, price: float | None, *, wide: bool) -> list[RenderableType]:
+    cells: list[RenderableType] = [
         site.site_id,
-        Text(site.state.value, style=_STATE_STYLE[site.state]),
-        soc_bar(site.soc_pct, bar_width),
+        Text("\n").join([Text(site.state.value, style=_STATE_STYLE[site.state]), *badges(site)]),
+        soc_bar(site.soc_pct, width=6 if wide else 0),
         number(site.active_power_kw, digits=2, sign=True),
         number(price),
         number(site.earnings.amount, digits=3),
-        why,
-    )
+    ]
+    return [*cells, follows(site), _why(site)] if wide else [*cells, _why(site)]
+
+
+def _why(site: SiteView) -> Text:
+    lines = [Text(site.error, style="red") if site.error else Text(site.setpoint_reason or DASH)]
+    if site.autonomy not in {None, AutonomyLevel.FLEET} and site.autonomy_cause:
+        lines.append(Text(f"{follows(site)}: {site.autonomy_cause}", style="dim"))
+    if site.tenure_reason:
+        lines.append(Text(f"only reads: {site.tenure_reason}", style="yellow"))
+    return Text("\n").join(lines)
 
 
 def fleet_screen(fleet: FleetView, sites: SitesView, width: int, footer: str = "") -> Group:

@@ -68,10 +68,12 @@ class Claims:
         self._wake.set()
 
     async def run(self) -> None:
-        """Claim, then confirm now and then, and at once after :meth:`ask`."""
-        while not self.claim.superseded:
+        """Claim, then confirm now and then, and at once after :meth:`ask`, until superseded."""
+        while True:
             self._wake.clear()
             await self.confirm()
+            if self.claim.superseded:
+                return
             settled = self.claim.problem is None and self.claim.alone
             await self._wait(CONFIRM_PERIOD_S if settled else RETRY_S)
 

@@ -135,16 +135,20 @@ class Sources:
 
     def cause(self, level: AutonomyLevel) -> str:
         """Why ``level`` is the best one, as a phrase."""
-        gap = "no schedule yet" if self.schedule is None else "the schedule does not cover now"
         match level:
             case AutonomyLevel.SAFE_STOP:
                 return self.stopped
             case AutonomyLevel.FLEET:
-                return "the fleet answers" if self.interval is not None else gap
+                return "the fleet answers"
             case AutonomyLevel.CACHED_SCHEDULE:
                 return "the fleet is silent" if not self.heard else "the fleet has no plan yet"
             case _:
-                return f"the fleet is silent and {gap}"
+                return f"the fleet is silent and {self.gap}"
+
+    @property
+    def gap(self) -> str:
+        """Why no interval covers now."""
+        return "no schedule yet" if self.schedule is None else "the schedule does not cover now"
 
 
 def sources(
@@ -203,7 +207,8 @@ def follow(
         return Following(_planned(schedule, interval, ends_at), f"{note} by the cached plan")
     if level is AutonomyLevel.LOCAL_POLICY and found.local_kw is not None:
         return Following(_local(found.local_kw, now), "while nobody plans")
-    return Following(None, found.cause(level))
+    idle = found.gap if level is AutonomyLevel.FLEET else found.cause(level)
+    return Following(None, idle)
 
 
 def _planned(schedule: Schedule, interval: Interval, expires_at: MonotonicS) -> Proposal:

@@ -54,8 +54,8 @@ class RegisterImage:
     def forget(self, space: Space, first: int, last: int) -> None:
         """Drop the words of ``first`` to ``last``: they can no longer be read."""
         words = self._words.get(space, {})
-        for address in [at for at in words if first <= at <= last]:
-            del words[address]
+        for address in range(first, last + 1):
+            words.pop(address, None)
 
     def copy(self) -> RegisterImage:
         """An image that changes on its own."""

@@ -14,9 +14,10 @@ from bessai.devices.logins import Credentials
 from bessai.devices.session import Session
 from bessai.devices.tls import TlsSettings, client_context
 from bessai.devices.turns import Turns, Urgency
-from bessai.devices.wire import Endpoint, Wire
+from bessai.devices.wire import Endpoint, Permit, Wire
 from bessai.errors import (
     DeviceBusy,
+    DeviceClosed,
     DeviceError,
     DeviceTimeout,
     IllegalAddress,
@@ -52,7 +53,8 @@ class ModbusConnection:
 
     A device of this kind serves one client only, so nothing else may connect to it. After a
     :class:`DeviceTimeout` the caller decides when to :meth:`connect` again. A write is never sent
-    twice: it may have reached a device that gave no answer.
+    twice: it may have reached a device that gave no answer. Whatever is no read is sent only while
+    ``may_write`` permits it, and asked for as late as possible: after turns, pauses and gaps.
 
     Args:
         host: Name or address of the device.
@@ -62,6 +64,8 @@ class ModbusConnection:
         tls: Where the device speaks Modbus/TCP Security.
         credentials: For a family that wants a login.
         keep_alive: The point that ``settings.keep_alive`` names.
+        may_write: Raises :class:`bessai.errors.Fenced` where this process may not write now;
+            without one it always may.
 
     Raises:
         ConfigError: the settings do not fit together, or a TLS file cannot be used.
@@ -77,13 +81,16 @@ class ModbusConnection:
         tls: TlsSettings | None = None,
         credentials: Credentials | None = None,
         keep_alive: Point | None = None,
+        may_write: Permit | None = None,
     ) -> None:
         context = None if tls is None else client_context(tls)
         self._endpoint = Endpoint(host, port, context, None if tls is None else tls.server_name)
         self._unit_ids = dict(unit_ids)
         self._settings = settings
         self._session = Session(settings, credentials, keep_alive)
+        self._may_write = may_write
         self._wire: Wire | None = None
+        self._closed_by_device = False
         self._turns = Turns()
         self._next_request_s = 0.0
 
@@ -104,6 +111,8 @@ class ModbusConnection:
     async def connect(self) -> None:
         """Open the link, closing an older one, wait as the profile says, and log in.
 
+        A login that this process may not send now waits for its first write.
+
         Raises:
             DeviceTimeout: nothing accepts the connection in time, or no answer to the login.
             DeviceError: TLS found no trust, or the login is refused; a refused one is not tried
@@ -111,7 +120,7 @@ class ModbusConnection:
         """
         self.close()
         self._session.check()
-        wire = Wire(self._endpoint, self._settings.request_deadline_s)
+        wire = Wire(self._endpoint, self._settings.request_deadline_s, self._may_write)
         ready = False
         try:
             await wire.open()
@@ -135,6 +144,7 @@ class ModbusConnection:
 
         Raises:
             DeviceTimeout: no answer in time, or the link broke; it is closed now.
+            DeviceClosed: the device closed it, now or since the last connect.
             DeviceBusy: the device stays busy.
             IllegalAddress: it lacks one of the registers.
             RegisterRejected: any other exception.
@@ -158,11 +168,14 @@ class ModbusConnection:
 
         Raises:
             DeviceTimeout: no answer; the write may have reached the device. The link is closed.
+            Fenced: this process may not write; nothing was sent.
             VerificationFailed: the answer does not say that it was done; it may have been.
             DeviceBusy: it takes no write now.
             RegisterRejected: any other exception.
         """
         unit_id, what = self._unit(device), f"writing {address}"
+        if self._session.owes_login:
+            await self._session.log_in(self)
         pdu = await self._turn(urgency, lambda wire: wire.write(unit_id, address, registers), what)
         if pdu.exception_code == _ACKNOWLEDGE:
             raise VerificationFailed(f"{self.address} took it, but has not done it yet", field=what)
@@ -177,6 +190,7 @@ class ModbusConnection:
 
         Raises:
             DeviceTimeout: no answer; the link is closed now.
+            Fenced: it is no plain read, and this process may not write; nothing was sent.
             DeviceBusy, RegisterRejected: the device answered an exception.
         """
         answer = await self.exchange(pdu, unit_id=self._unit(device), urgency=urgency)
@@ -198,6 +212,7 @@ class ModbusConnection:
     def close(self) -> None:
         """Close the link and end the keep-alive; a second call does nothing."""
         self._session.end()
+        self._closed_by_device = False
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
@@ -231,21 +246,25 @@ class ModbusConnection:
                 return await send(self._open_wire())
             except DeviceTimeout as error:
                 self._drop_lost()
-                raise DeviceTimeout(error.message, field=what) from None
+                raise type(error)(error.message, field=what) from None
             finally:
                 self._next_request_s = loop.time() + self._settings.request_gap_s
 
     def _drop_lost(self) -> None:
         """Close a broken link, but not the new one that a connect opened meanwhile."""
         if self._wire is not None and not self._wire.is_open:
+            by_device = self._wire.closed_by_device
             self.close()
+            self._closed_by_device = by_device
 
     def _open_wire(self) -> Wire:
-        if self._wire is None:
-            raise DeviceTimeout(f"{self.address} is not connected")
-        if not self._wire.is_open:
-            raise DeviceTimeout(f"{self.address} closed the connection")
-        return self._wire
+        self._drop_lost()
+        if self._wire is not None:
+            return self._wire
+        # Whoever asks first need not be the one who must know: it may be the keep-alive.
+        if self._closed_by_device:
+            raise DeviceClosed(f"{self.address} closed the connection")
+        raise DeviceTimeout(f"{self.address} is not connected")
 
     def _check(self, function: int, code: int, what: str) -> None:
         """Turn an exception of the device into ours."""

@@ -52,7 +52,7 @@ async def discover(link: Link, profile: DeviceProfile) -> tuple[DeviceProfile, D
     try:
         return await _discover(link, profile)
     except DeviceTimeout as error:
-        raise DeviceTimeout(error.message, field=error.field, fix=_SILENT) from None
+        raise type(error)(error.message, field=error.field, fix=_SILENT) from None
 
 
 async def _discover(link: Link, profile: DeviceProfile) -> tuple[DeviceProfile, DeviceIdentity]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from bessai.config.profile import MAIN, DeviceProfile, Point
+from bessai.config.profile import MAIN, DeviceProfile
 from bessai.devices.budget import Budget
 from bessai.devices.connection import ModbusConnection
 from bessai.devices.discovery import discover
@@ -16,6 +16,7 @@ from bessai.devices.reading import Reading
 from bessai.devices.telemetry import check_units, to_telemetry
 from bessai.devices.tls import TlsSettings
 from bessai.devices.verify import find_mismatch, read_back_points
+from bessai.devices.wire import Permit
 from bessai.errors import DeviceError, DeviceMoved, DeviceTimeout, VerificationFailed
 from bessai.model import DeviceIdentity, SiteId, Telemetry
 from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
@@ -35,6 +36,9 @@ class ModbusInverter:
         tls: Where the device speaks Modbus/TCP Security.
         credentials: For devices that want a login before a write.
         budget: Counts writes to memory that may wear out; None starts a new count.
+        may_write: Asked before each write, as late as possible; raises
+            :class:`bessai.errors.Fenced` where this process may not write now, and then nothing
+            is sent. Without one it always may.
 
     Raises:
         ConfigError: the profile's units do not lead to what a site needs.
@@ -52,6 +56,7 @@ class ModbusInverter:
         tls: TlsSettings | None = None,
         credentials: Credentials | None = None,
         budget: Budget | None = None,
+        may_write: Permit | None = None,
     ) -> None:
         check_units(profile)
         self._site_id = site_id
@@ -67,7 +72,9 @@ class ModbusInverter:
             tls=tls,
             credentials=credentials,
             keep_alive=None if heartbeat is None else profile.points[heartbeat.point],
+            may_write=may_write,
         )
+        self._may_write = may_write
         self._budget = budget or Budget(profile.write_budget, now=now)
         self._poller = Poller(self._link, profile)
         self._trusted = False
@@ -203,31 +210,35 @@ class ModbusInverter:
         """Registers that may wear out are written on change only: what they hold must be known."""
         if self._trusted:
             return
-        points = {w.name: w.point for w in command.writes if w.budgeted and w.point.readable}
-        self._forget(points)
+        worn = [write for write in command.writes if write.budgeted]
+        self._forget(worn)
+        points = {write.name: write.point for write in worn if write.point.readable}
         await self._poller.read_points(points, self._now())
 
-    def _forget(self, points: Mapping[str, Point]) -> None:
-        for point in points.values():
+    def _forget(self, writes: Iterable[Write]) -> None:
+        """What is known of these registers was read before they were written."""
+        for write in writes:
+            point = write.point
             self._poller.image.forget(point.space, point.address, point.end - 1)
 
     async def _write(self, command: Command, needed: tuple[Write, ...]) -> ApplyOutcome:
         done = stored = 0
         trusted, self._trusted = self._trusted, False
         for write in needed:
-            if write.budgeted:
-                # Before it is sent: an unanswered write may have reached the memory too.
-                self._budget.spend(write.name)
-                stored += 1
             try:
+                if write.budgeted:
+                    self._spend(write)
+                    stored += 1
                 await self._link.write(write.point.device, write.point.address, write.registers)
             except (DeviceTimeout, VerificationFailed) as error:
                 # Unanswered is not unwritten: the device may hold the new value.
+                self._forget(needed[: done + 1])
                 return PartiallyApplied(done + 1, write.name, str(error), stored)
             except DeviceError as error:
                 if not done:
                     self._trusted = trusted
                     return Rejected(str(error))
+                self._forget(needed[:done])
                 return PartiallyApplied(done, write.name, str(error), stored)
             done += 1
         problem = await self._read_back(command)
@@ -239,10 +250,17 @@ class ModbusInverter:
             return PartiallyApplied(done, mismatch[0], str(mismatch[1]), stored)
         return Applied(command.power_kw, done, stored)
 
+    def _spend(self, write: Write) -> None:
+        """Count a write before it is sent: an unanswered one may have reached the memory too."""
+        if self._may_write is not None:
+            # What is refused costs nothing; right before it is sent the connection asks again.
+            self._may_write()
+        self._budget.spend(write.name)
+
     async def _read_back(self, command: Command) -> str | None:
         """Read what was written; why that was not possible, or None."""
         # What was sent proves nothing: only what is read now may count as held.
-        self._forget({w.name: w.point for w in command.writes if w.point.readable})
+        self._forget(command.writes)
         try:
             points = read_back_points(self._profile, command)
             await self._poller.read_points(points, self._now())

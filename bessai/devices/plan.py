@@ -1,5 +1,7 @@
 """What to read in each cycle: fast points always, slow ones in turn, nothing that is refused.
 
+Watched points are slow ones that may not wait for their turn: they are read in every second cycle.
+
 Pure but for its memory: no I/O and no clock; the driver says when something was read.
 """
 
@@ -79,7 +81,7 @@ class ReadSchedule:
         self._step_s = 0.0
         self._credit = 0.0
 
-    def due(self, now_s: float) -> list[Block]:
+    def due(self, now_s: float, watched: frozenset[str] = frozenset()) -> list[Block]:
         """Blocks to read in the cycle that begins at ``now_s``, in this order.
 
         Ask :meth:`allows` before each: whether guarded registers may be read is known once the
@@ -88,15 +90,26 @@ class ReadSchedule:
 
         Args:
             now_s: Monotonic seconds.
+            watched: Names of slow points; their blocks are read in every second cycle at least.
         """
         layout = self._layout(self._holding(now_s))
         ready: list[Block] = []
         barred: list[Block] = []
         for block in layout.slow:
             (ready if self.allows(block, now_s) else barred).append(block)
-        blocks = (*layout.fast, *self._in_turn(ready, now_s), *barred)
+        blocks = (*layout.fast, *self._in_turn(ready, now_s, watched), *barred)
         free = [block for block in blocks if not block.guards]
         return free + [block for block in blocks if block.guards]
+
+    def unread(self, now_s: float, watched: frozenset[str]) -> list[Block]:
+        """Slow blocks of watched points that were not read in the cycle that began at ``now_s``.
+
+        Args:
+            now_s: As given to :meth:`due`.
+            watched: Names of slow points that the answers of this cycle made worth watching.
+        """
+        slow = self._layout(self._holding(now_s)).slow
+        return [block for block in slow if self._is_older(block, watched, now_s)]
 
     def allows(self, block: Block, now_s: float) -> bool:
         """Whether all guards of ``block`` are known to hold, by values not older than slow_s."""
@@ -168,23 +181,41 @@ class ReadSchedule:
             self._layouts[holding] = found
         return found
 
-    def _in_turn(self, ready: list[Block], now_s: float) -> list[Block]:
+    def _in_turn(self, ready: list[Block], now_s: float, watched: frozenset[str]) -> list[Block]:
         """The slow blocks of this cycle: those that cannot wait, then the oldest ones."""
         slow_s = self._rules.slow_s
+        pressing: list[Block] = []
+        patient = ready
+        if watched:
+            pressing = [block for block in ready if not watched.isdisjoint(block.points)]
+            patient = [block for block in ready if watched.isdisjoint(block.points)]
+        before_s = -math.inf if self._last_s is None else self._last_s
         if self._last_s is not None:
             elapsed_s = max(0.0, now_s - self._last_s)
             self._step_s = max(elapsed_s, _STEP_MEMORY * self._step_s)
-            self._credit += len(ready) * elapsed_s / self._round_s()
+            self._credit += len(patient) * elapsed_s / self._round_s()
         self._last_s = now_s
-        read_at = [min(map(self._read_at.__getitem__, block.points)) for block in ready]
         # A float step of 0.1 s adds up to a little more than it should.
         latest = now_s + self._step_s - slow_s * (1 + 1e-9)
+        chosen = [
+            block
+            for block in pressing
+            if self._is_older(block, watched, before_s) or self._oldest(block) < latest
+        ]
+        read_at = [self._oldest(block) for block in patient]
         urgent = sum(at < latest for at in read_at)
         due = max(urgent, math.floor(self._credit + 1e-9))
-        oldest_first = sorted(range(len(ready)), key=read_at.__getitem__)
-        chosen = [ready[index] for index in oldest_first[:due]]
-        self._credit = max(0.0, self._credit - len(chosen))
-        return chosen
+        oldest_first = sorted(range(len(patient)), key=read_at.__getitem__)[:due]
+        self._credit = max(0.0, self._credit - len(oldest_first))
+        return [*chosen, *(patient[index] for index in oldest_first)]
+
+    def _is_older(self, block: Block, watched: frozenset[str], since_s: float) -> bool:
+        """Whether a watched point of the block was last read before ``since_s``."""
+        return any(self._read_at[name] < since_s for name in block.points if name in watched)
+
+    def _oldest(self, block: Block) -> float:
+        """When the point of the block was read that was read longest ago."""
+        return min(map(self._read_at.__getitem__, block.points))
 
     def _round_s(self) -> float:
         """Time for one round of all slow blocks: as many whole cycles as fit into slow_s."""

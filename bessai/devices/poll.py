@@ -10,7 +10,7 @@ from bessai.config.profile import DeviceProfile, Guard, Point, Space
 from bessai.devices.codec import RegisterImage, Registers
 from bessai.devices.plan import Block, ReadRules, ReadSchedule
 from bessai.devices.reading import Reading
-from bessai.devices.telemetry import commanded_models, poll_points
+from bessai.devices.telemetry import commanded_models, poll_points, watched_points
 from bessai.errors import DeviceMoved, IllegalAddress
 from bessai.units import MonotonicS
 
@@ -47,6 +47,10 @@ class Poller:
         self.reading = Reading(profile.points, self.image)
         self.requests = 0
         self._models = commanded_models(profile)
+        watched = [(state, watched_points(profile, state)) for state in profile.commanded]
+        self._watched_in = watched if any(names for _, names in watched) else []
+        self._watched_else = watched_points(profile, None)
+        self._watched: frozenset[str] = frozenset()
         self._lost: set[str] = set()
         self._ask_again_at: MonotonicS | None = None
 
@@ -58,14 +62,21 @@ class Poller:
     async def read(self, now: MonotonicS) -> None:
         """Read every block that is due at ``now``.
 
+        The power of the command in force is at most one read older than its mode.
+
         Raises:
             DeviceError: a block failed; what was read before it is kept.
-        DeviceMoved: addresses found at the start of the connection no longer hold.
+            DeviceMoved: addresses found at the start of the connection no longer hold.
         """
         if self._ask_again_at is not None and now >= self._ask_again_at:
             self._schedule.reset()
             self._ask_again_at = None
-        await self._read_all(list(self._schedule.due(now)), now)
+        await self._read_all(self._schedule.due(now, self._watched), now)
+        watched = self._worth_watching()
+        if watched != self._watched:
+            # Another command than before: the new mode with an old power would be a third one.
+            await self._read_all(self._schedule.unread(now, watched), now)
+            self._watched = watched
         for name, model in self._models.items():
             if self.reading.raw(name) != model:
                 raise DeviceMoved(
@@ -81,6 +92,13 @@ class Poller:
             DeviceError: a block failed.
         """
         await self._read_all(list(self._schedule.cover(points, now)), now)
+
+    def _worth_watching(self) -> frozenset[str]:
+        """The slow points that tell which command is in force, as far as is known now."""
+        for state, names in self._watched_in:
+            if self.reading.holds(state):
+                return names
+        return self._watched_else
 
     async def _read_all(self, pending: list[Block], now: MonotonicS) -> None:
         while pending:

@@ -122,9 +122,13 @@ class Reading:
         None too where the power of a command in force cannot be read.
         """
         for state in states:
-            if all(self.raw(name) == wanted for name, wanted in state.when.items()):
+            if self.holds(state):
                 return self._power_kw(state)
         return None
+
+    def holds(self, state: CommandInForce) -> bool:
+        """Whether the control registers are known to be in this state."""
+        return all(self.raw(name) == wanted for name, wanted in state.when.items())
 
     def _find(self, name: str) -> tuple[_Cell, int] | None:
         """A point and its bits; None where the profile or the image lacks it."""

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from bessai.config.profile import Connection, KeepAlive, Point
 from bessai.devices.logins import Credentials, Line, Login, load_login
 from bessai.devices.turns import Urgency
-from bessai.errors import ConfigError, DeviceBusy, DeviceError, DeviceTimeout
+from bessai.errors import ConfigError, DeviceBusy, DeviceError, DeviceTimeout, Fenced
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +46,17 @@ class Session:
         self._credentials = credentials
         self._login = None if credentials is None else _login_of(settings)
         self._heartbeat = self._checked(settings.keep_alive, keep_alive)
+        self._owes_login = False
         self._refused: tuple[DeviceError, float] | None = None
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def owes_login(self) -> bool:
+        """Whether the login was put off: this process might not write when the link was opened."""
+        return self._owes_login
+
     def check(self) -> None:
-        """Before a connect.
+        """Before a login.
 
         Raises:
             DeviceError: the login was refused less than :data:`LOGIN_PAUSE_S` ago.
@@ -65,23 +71,45 @@ class Session:
     async def begin(self, line: SessionLine) -> None:
         """Log in on a link that was just opened, and keep it alive until :meth:`end`.
 
+        Where this process may not write now, the login is put off: reading goes on without it.
+
         Raises:
             DeviceTimeout, DeviceBusy: no answer to the login now.
             DeviceError: the login is refused.
         """
+        self._owes_login = self._login is not None
+        try:
+            await self.log_in(line)
+        except Fenced as error:
+            log.info(
+                "login waits for the first write",
+                extra={"device": line.address, "reason": str(error)},
+            )
+
+    async def log_in(self, line: SessionLine) -> None:
+        """The login of :meth:`begin`, or the one that it put off.
+
+        Raises:
+            DeviceTimeout, DeviceBusy: no answer to the login now.
+            Fenced: this process may not write; the login is still to be done.
+            DeviceError: the login is refused, now or less than :data:`LOGIN_PAUSE_S` ago.
+        """
+        self.check()
         if self._login is not None and self._credentials is not None:
             try:
                 await self._login(line, self._credentials)
-            except (DeviceTimeout, DeviceBusy):
+            except (DeviceTimeout, DeviceBusy, Fenced):
                 raise
             except DeviceError as error:
                 self._refused = (error, asyncio.get_running_loop().time() + LOGIN_PAUSE_S)
                 raise
+        self._owes_login = False
         if self._heartbeat is not None:
             self._task = asyncio.create_task(_beat(line, *self._heartbeat))
 
     def end(self) -> None:
         """Stop the keep-alive; a second call does nothing."""
+        self._owes_login = False
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

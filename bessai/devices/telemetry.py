@@ -6,6 +6,7 @@ from bessai.config.profile import (
     ALARM_PREFIX,
     FAST_KEYS,
     NUMBER_UNITS,
+    CommandInForce,
     DeviceProfile,
     Point,
     Refresh,
@@ -53,6 +54,19 @@ def poll_points(profile: DeviceProfile) -> tuple[dict[str, Point], dict[str, Poi
     for name in (*_needed_to_command(profile), *commanded_models(profile)):
         slow[name] = profile.points[name]
     return fast, {name: point for name, point in slow.items() if name not in fast}
+
+
+def watched_points(profile: DeviceProfile, state: CommandInForce | None) -> frozenset[str]:
+    """Slow points that tell whether another command is in force than ``state``.
+
+    They are read in every second cycle, so that a foreign command is seen within two. The power
+    of a state that is not in force does not matter.
+    """
+    _, slow = poll_points(profile)
+    names = {name for known in profile.commanded for name in known.when}
+    names.update(() if state is None else state.points)
+    scales = {profile.points[name].scale_factor for name in names}
+    return frozenset(name for name in slow if name in names or name in scales)
 
 
 def commanded_models(profile: DeviceProfile) -> dict[str, int]:

@@ -24,7 +24,7 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadInpu
 from pymodbus.transport import CommParams, CommType
 
 from bessai.config.profile import Table
-from bessai.errors import DeviceError, DeviceTimeout
+from bessai.errors import DeviceClosed, DeviceError, DeviceTimeout
 
 # pymodbus logs every failed connect; our errors carry the same, once, to who can act on it.
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
@@ -37,6 +37,13 @@ _NO_TIMER: Final = cast("float", None)
 A second timer would cost a tenth of the request, and before Python 3.12 it may swallow a
 cancellation that comes together with the answer.
 """
+_FUNCTION_AT: Final = 7
+"""Byte of a frame that holds the function code, after the header of Modbus TCP."""
+_READS: Final = frozenset({1, 2, 3, 4})
+"""Functions that change nothing in a device; whatever else is sent may."""
+
+Permit = Callable[[], None]
+"""Raises :class:`bessai.errors.Fenced` where this process may not write now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,13 @@ class Wire:
     Args:
         endpoint: Where to connect to.
         deadline_s: Real seconds for the connect and for each answer.
+        may_write: Asked before each frame that is no plain read, with nothing left to wait for
+            between its return and the transport's write; None permits all.
     """
 
-    def __init__(self, endpoint: Endpoint, deadline_s: float) -> None:
+    def __init__(
+        self, endpoint: Endpoint, deadline_s: float, may_write: Permit | None = None
+    ) -> None:
         self._endpoint = endpoint
         self._deadline_s = deadline_s
         self._loop = asyncio.get_running_loop()
@@ -73,14 +84,22 @@ class Wire:
         self._due_s = 0.0
         self._waiting = False
         self._lost = False
+        self._closed_by_device = False
         self._decoder = _Decoder()
-        self._client = _Client(endpoint, self._note_link)
+        self._client = _Client(endpoint, None if may_write is None else _gate(may_write))
         self._client.ctx.framer = _Framer(self._decoder)
+        # Its trace_connect does not tell why a link ended.
+        self._client.ctx.callback_disconnected = self._note_end  # type: ignore[method-assign, assignment]
 
     @property
     def is_open(self) -> bool:
         """Whether the link was up at the last look."""
         return not self._lost
+
+    @property
+    def closed_by_device(self) -> bool:
+        """Whether the other end closed the link (FIN or RST), and not we."""
+        return self._closed_by_device
 
     async def open(self) -> None:
         """Connect.
@@ -114,6 +133,7 @@ class Wire:
 
         Raises:
             DeviceTimeout: no answer in time, or the link broke; it is closed now.
+            DeviceClosed: the device broke it.
         """
         client = self._client
         if table is Table.HOLDING:
@@ -129,6 +149,7 @@ class Wire:
 
         Raises:
             DeviceTimeout: no answer; the write may have arrived. The link is closed now.
+            Fenced: nothing was sent.
         """
         client = self._client
         if len(words) == 1:
@@ -140,6 +161,7 @@ class Wire:
 
         Raises:
             DeviceTimeout: no answer; the link is closed now.
+            Fenced: nothing was sent.
         """
         request = _raw_class(pdu[0])(dev_id=unit_id)
         request.decode(pdu[1:])
@@ -155,23 +177,24 @@ class Wire:
         self._client.close()
         if self._timer is not None:
             self._timer.cancel()
-        self._note_link(False)
+        self._lose(_Ended("closed the connection"))
 
     async def _answer(self, request: Awaitable[ModbusPDU]) -> ModbusPDU:
         self._due_s = self._loop.time() + self._deadline_s
         if self._timer is None:
             self._timer = self._loop.call_at(self._due_s, self._look_at_clock)
         self._waiting = True
+        kind = DeviceTimeout
         try:
             return await request
         except _Ended as end:
-            reason = str(end)
+            kind, reason = end.kind, str(end)
         except (ModbusException, OSError) as error:
             reason = f"failed: {error}"
         finally:
             self._waiting = False
         self.close()
-        raise DeviceTimeout(f"{self._endpoint} {reason}") from None
+        raise kind(f"{self._endpoint} {reason}") from None
 
     def _look_at_clock(self) -> None:
         """One timer for many requests: it mostly finds that the deadline has moved on."""
@@ -181,22 +204,49 @@ class Wire:
         if self._loop.time() < self._due_s:
             self._timer = self._loop.call_at(self._due_s, self._look_at_clock)
             return
-        self._end_request(f"gave no answer within {self._deadline_s:g} s")
+        self._end_request(_Ended(f"gave no answer within {self._deadline_s:g} s"))
 
-    def _note_link(self, up: bool) -> None:
-        """Called by pymodbus; a request must not wait for an answer that cannot come."""
-        if not up:
-            self._lost = True
-            self._end_request("closed the connection")
+    def _note_end(self, error: Exception | None) -> None:
+        """Called by pymodbus where the link ended without our doing.
 
-    def _end_request(self, reason: str) -> None:
+        Args:
+            error: None after a FIN, a ConnectionError after a RST; a link that the network lost
+                ends with another one.
+        """
+        self._closed_by_device = error is None or isinstance(error, ConnectionError)
+        if self._closed_by_device:
+            self._lose(_Ended("closed the connection", DeviceClosed))
+        else:
+            self._lose(_Ended(f"lost the connection ({error})"))
+
+    def _lose(self, end: _Ended) -> None:
+        """A request must not wait for an answer that cannot come."""
+        self._lost = True
+        self._end_request(end)
+
+    def _end_request(self, end: _Ended) -> None:
         waiting = self._client.ctx.response_future
         if self._waiting and not waiting.done():
-            waiting.set_exception(_Ended(reason))
+            waiting.set_exception(end)
 
 
 class _Ended(Exception):
     """Why no answer will come; no TimeoutError, which pymodbus would take for its own."""
+
+    def __init__(self, reason: str, kind: type[DeviceTimeout] = DeviceTimeout) -> None:
+        super().__init__(reason)
+        self.kind = kind
+
+
+def _gate(may_write: Permit) -> Callable[[bool, bytes], bytes]:
+    """For pymodbus, which calls it with a frame in the statement that hands it to the transport."""
+
+    def ask(sending: bool, frame: bytes) -> bytes:
+        if sending and frame[_FUNCTION_AT] not in _READS:
+            may_write()
+        return frame
+
+    return ask
 
 
 def _no_link(at: Endpoint, error: OSError) -> DeviceError:
@@ -225,7 +275,7 @@ class _Client(AsyncModbusTcpClient):
     is read as two answers.
     """
 
-    def __init__(self, at: Endpoint, note_link: Callable[[bool], None]) -> None:
+    def __init__(self, at: Endpoint, gate: Callable[[bool, bytes], bytes] | None) -> None:
         self.comm_params = CommParams(
             comm_type=CommType.TCP if at.tls is None else CommType.TLS,
             host=at.host,
@@ -239,7 +289,7 @@ class _Client(AsyncModbusTcpClient):
             at.host,
             framer=FramerType.SOCKET,
             retries=0,
-            trace_connect=note_link,
+            trace_packet=gate,
         )
 
 

@@ -13,6 +13,12 @@ from bessai.fleet.state import FleetState
 from bessai.fleet.views import HealthCheckView, HealthView
 from bessai.model import AutonomyLevel, PastPrices, QuantileForecast, SiteState
 
+LESSER_LEVELS: Final = (
+    AutonomyLevel.CACHED_SCHEDULE,
+    AutonomyLevel.LOCAL_POLICY,
+    AutonomyLevel.HOLD,
+)
+"""A site on ``safe_stop`` is said with all that are stopped."""
 DAY: Final = timedelta(days=1)
 NAMES_SHOWN: Final = 5
 
@@ -24,6 +30,7 @@ class Condition:
     Attributes:
         loop_running: Whether the planning loop runs.
         plan_error, store_error, price_error: What fails now, or None.
+        not_obeyed: Sites that do not show the operator's newest order yet.
         past: Published prices, or None where there are none.
     """
 
@@ -36,6 +43,7 @@ class Condition:
     store_error: str | None
     past: PastPrices | None
     price_error: str | None
+    not_obeyed: Sequence[str] = ()
 
 
 def health_view(condition: Condition) -> HealthView:
@@ -61,8 +69,11 @@ def fallbacks(condition: Condition) -> list[str]:
         ("market", condition.price_error),
     ]
     lines = [f"{part}: {text}" for part, text in found if text]
-    for level in (AutonomyLevel.CACHED_SCHEDULE, AutonomyLevel.HOLD):
+    for level in LESSER_LEVELS:
         lines += _line(f"sites on {level}", _sites_on(condition.state, level))
+    lines += _line("sites that only read", _sites_that_only_read(condition.state))
+    lines += _line("sites stopped, left out of planning", _sites_stopped(condition.state))
+    lines += _line("stop or release not obeyed yet", condition.not_obeyed)
     return lines + _line("sites silent", _sites_in(condition.state, SiteState.SILENT))
 
 
@@ -82,6 +93,15 @@ def _sites_on(state: FleetState, level: AutonomyLevel) -> list[str]:
         if snapshot is not None and snapshot.autonomy is level:
             found.append(site_id)
     return found
+
+
+def _sites_that_only_read(state: FleetState) -> list[str]:
+    reporting = state.reporting() & ~state.writes
+    return [state.site_ids[row] for row in np.flatnonzero(reporting)]
+
+
+def _sites_stopped(state: FleetState) -> list[str]:
+    return [state.site_ids[row] for row in np.flatnonzero(state.stopped)]
 
 
 def _sites_in(state: FleetState, wanted: SiteState) -> list[str]:

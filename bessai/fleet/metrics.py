@@ -19,7 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from bessai.fleet.views import FleetView, LiveView, SiteView
-from bessai.model import AutonomyLevel, DurationHistogram
+from bessai.model import AutonomyLevel, DurationHistogram, Tenure
 from bessai.store.account import PICO_PER_UNIT, Account
 from bessai.units import WH_PER_KWH
 
@@ -71,6 +71,7 @@ class FleetCollector(Collector):
         data = self._data
         families = [
             *_site_gauges(data.live.sites),
+            *_site_guards(data.live.sites),
             *_site_counters(data.live.sites),
             _cycle_durations(data.cycle_durations),
             *_fleet_gauges(data.live.fleet, data),
@@ -141,6 +142,47 @@ def _site_gauges(sites: Sequence[SiteView]) -> list[Metric]:
             ],
         ),
     ]
+
+
+def _site_guards(sites: Sequence[SiteView]) -> list[Metric]:
+    site = ("site_id",)
+    return [
+        _gauge(
+            "site_epoch",
+            "Epoch of the process that reports for the site; 0 before it was granted one.",
+            site,
+            [([s.site_id], s.epoch) for s in sites],
+        ),
+        _gauge(
+            "site_tenure",
+            "1 for what the reporting process is, 0 for the others; only an owner writes.",
+            ("site_id", "tenure"),
+            [
+                ([s.site_id, tenure], float(s.tenure is tenure))
+                for s in sites
+                if s.tenure is not None
+                for tenure in Tenure
+            ],
+        ),
+        _gauge(
+            "site_stopped",
+            "1 while a stop of an operator or of the site itself holds.",
+            site,
+            [([s.site_id], _stopped(s)) for s in sites],
+        ),
+        _gauge(
+            "intrusion_score",
+            "Anomaly score of the site's last cycle.",
+            site,
+            [([s.site_id], s.intrusion_score) for s in sites],
+        ),
+    ]
+
+
+def _stopped(site: SiteView) -> float | None:
+    if site.stop is not None:
+        return float(site.stop.active)
+    return None if site.autonomy is None else 0.0
 
 
 def _site_counters(sites: Sequence[SiteView]) -> list[Metric]:

@@ -18,9 +18,12 @@ from bessai.fleet.books import Books
 from bessai.fleet.history import History
 from bessai.fleet.planner import Planner, PlannerMarket, PlannerModels
 from bessai.fleet.reader import FleetParts, FleetReader
+from bessai.fleet.render import stop_order_view
 from bessai.fleet.settlement import SettlementRules
 from bessai.fleet.state import FleetState
-from bessai.model import FleetReply, MarketClock, PastPrices, SiteSnapshot
+from bessai.fleet.stops import OrderLog, StopDesk
+from bessai.fleet.views import StopOrdersView, StopOrderView
+from bessai.model import FleetReply, MarketClock, PastPrices, SiteId, SiteSnapshot
 from bessai.ports import DispatchModel, ForecastModel, PriceSource
 from bessai.store.account import AccountStore
 from bessai.units import MonotonicS
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 LEASE_S: Final = 15.0
 PLAN_POLL_S: Final = 0.2
 SAVE_PERIOD_S: Final = 1.0
+STOPS_PERIOD_S: Final = 1.0
 
 
 class Orchestrator(FleetReader):
@@ -50,9 +54,11 @@ class Orchestrator(FleetReader):
         forecast: ForecastModel,
         dispatch: DispatchModel,
         store: AccountStore,
+        orders: OrderLog,
         *,
         now: Callable[[], MonotonicS],
         dashboard_url: str | None = None,
+        epoch: int = 0,
     ) -> None:
         _check_unit(prices)
         state = FleetState(config.sites, now())
@@ -68,9 +74,11 @@ class Orchestrator(FleetReader):
             history=History(len(config.sites)),
             books=Books(config.sites, _settlement_rules(prices), store),
             planner=Planner(state, market, models, now),
+            stops=StopDesk(state, orders),
             dashboard_url=dashboard_url,
         )
         super().__init__(parts)
+        self._epoch = epoch
         self._loops: list[asyncio.Task[None]] = []
 
     def report(self, batch: Sequence[SiteSnapshot]) -> list[FleetReply]:
@@ -81,10 +89,60 @@ class Orchestrator(FleetReader):
         """
         taken = self._state.update(batch, self._now())
         self._books.settle(taken)
+        self._stops.hear(taken)
         for snapshot in taken:
             self._history.add(self._state.row(snapshot.site_id), snapshot)
-        schedules = self._planner.schedules
-        return [FleetReply(schedules.get(s.site_id), lease_s=LEASE_S) for s in batch]
+        return [self._reply(snapshot.site_id) for snapshot in batch]
+
+    def _reply(self, site_id: SiteId) -> FleetReply:
+        plan, order = self._plan_of(site_id), self._stops.newest(site_id)
+        return FleetReply(plan, lease_s=LEASE_S, epoch=self._epoch, stop=order)
+
+    async def stop_site(self, site_id: str, by: str, reason: str) -> StopOrderView:
+        """Order a site to rest until it is released; it hears so with its next report.
+
+        Raises:
+            ConfigError: no such site.
+            StoreError: the order cannot be stored; nothing was ordered.
+        """
+        return await self._order_one(site_id, stopped=True, by=by, reason=reason)
+
+    async def release_site(self, site_id: str, by: str, reason: str) -> StopOrderView:
+        """End a site's stop, whoever ordered it; it hears so with its next report.
+
+        Raises:
+            ConfigError: no such site.
+            StoreError: the order cannot be stored; nothing was ordered.
+        """
+        return await self._order_one(site_id, stopped=False, by=by, reason=reason)
+
+    async def stop_fleet(self, by: str, reason: str) -> StopOrdersView:
+        """Order all sites to rest until they are released.
+
+        Raises:
+            StoreError: the orders cannot be stored; no site was ordered anything.
+        """
+        return await self._order(self._state.site_ids, stopped=True, by=by, reason=reason)
+
+    async def release_fleet(self, by: str, reason: str) -> StopOrdersView:
+        """End the stops of all sites, whoever ordered each.
+
+        Raises:
+            StoreError: the orders cannot be stored; no site was ordered anything.
+        """
+        return await self._order(self._state.site_ids, stopped=False, by=by, reason=reason)
+
+    async def _order_one(
+        self, site_id: str, *, stopped: bool, by: str, reason: str
+    ) -> StopOrderView:
+        known = [self._known(site_id)]
+        return (await self._order(known, stopped=stopped, by=by, reason=reason)).orders[0]
+
+    async def _order(
+        self, site_ids: Sequence[SiteId], *, stopped: bool, by: str, reason: str
+    ) -> StopOrdersView:
+        given = await self._stops.order(site_ids, stopped=stopped, by=by, reason=reason)
+        return StopOrdersView(orders=[stop_order_view(s, given[s]) for s in site_ids])
 
     async def run(self) -> None:
         """Plan and save until cancelled or stopped.
@@ -96,7 +154,11 @@ class Orchestrator(FleetReader):
             raise RuntimeError("the orchestrator runs already")
         try:
             async with asyncio.TaskGroup() as group:
-                work = ((self.plan_if_due, PLAN_POLL_S), (self.save, SAVE_PERIOD_S))
+                work = (
+                    (self.plan_if_due, PLAN_POLL_S),
+                    (self.save, SAVE_PERIOD_S),
+                    (self._stops.refresh, STOPS_PERIOD_S),
+                )
                 self._loops = [group.create_task(_every(p, step)) for step, p in work]
         finally:
             self._loops = []

@@ -26,6 +26,7 @@ from bessai.fleet.render import (
     site_view,
 )
 from bessai.fleet.state import FleetState, finite
+from bessai.fleet.stops import StopDesk
 from bessai.fleet.views import (
     ClockView,
     FleetView,
@@ -39,7 +40,7 @@ from bessai.fleet.views import (
     SiteView,
     StatusView,
 )
-from bessai.model import MarketClock, PastPrices, SiteId
+from bessai.model import MarketClock, PastPrices, Schedule, SiteId
 from bessai.ports import PriceSource
 from bessai.units import MonotonicS
 
@@ -62,6 +63,7 @@ class FleetParts:
     history: History
     books: Books
     planner: Planner
+    stops: StopDesk
     dashboard_url: str | None
 
 
@@ -80,7 +82,7 @@ class FleetReader(ABC):
         self._config, self._clock, self._prices = parts.config, parts.clock, parts.prices
         self._past_prices, self._now = parts.past_prices, parts.now
         self._state, self._history = parts.state, parts.history
-        self._books, self._planner = parts.books, parts.planner
+        self._books, self._planner, self._stops = parts.books, parts.planner, parts.stops
         self._sites = {site.site_id: site for site in parts.config.sites}
         self._started_at = datetime.now(UTC)
         self._dashboard_url = parts.dashboard_url
@@ -145,17 +147,17 @@ class FleetReader(ABC):
 
     def schedules(self) -> SchedulesView:
         """The plans of all sites that have one, in the order of the fleet file."""
-        plans = self._planner.schedules
-        views = [schedule_view(plans[s]) for s in self._state.site_ids if s in plans]
+        plans = map(self._plan_of, self._state.site_ids)
+        views = [schedule_view(plan) for plan in plans if plan is not None]
         return SchedulesView(plan_version=self._planner.version, schedules=views)
 
     def schedule(self, site_id: str) -> ScheduleView | None:
-        """The plan of one site, or None while it has none.
+        """The plan of one site, or None while it has none; a stopped one has none.
 
         Raises:
             ConfigError: no such site.
         """
-        found = self._planner.schedules.get(self._known(site_id))
+        found = self._plan_of(self._known(site_id))
         return None if found is None else schedule_view(found)
 
     def price(self) -> PriceView:
@@ -213,7 +215,7 @@ class FleetReader(ABC):
                 accounts=[account for account in accounts if account is not None],
                 plans=self._planner.plans,
                 plan_failures=self._planner.failures,
-                store_ok=self._books.error is None,
+                store_ok=self._store_error is None,
             )
         )
 
@@ -223,10 +225,19 @@ class FleetReader(ABC):
 
     def _site_view(self, site: SiteConfig) -> SiteView:
         earnings = earnings_view(self._books.earnings([site.site_id]), self._prices.currency)
-        return site_view(self._state, site, earnings, self._now())
+        standing = self._stops.standing(site.site_id)
+        return site_view(self._state, site, earnings, standing, self._now())
+
+    def _plan_of(self, site_id: SiteId) -> Schedule | None:
+        stopped = self._state.stopped[self._state.row(site_id)]
+        return None if stopped else self._planner.schedules.get(site_id)
 
     def _known(self, site_id: str) -> SiteId:
         return self._state.site_ids[self._state.row(SiteId(site_id))]
+
+    @property
+    def _store_error(self) -> str | None:
+        return self._books.error or self._stops.error
 
     def _clock_view(self) -> ClockView:
         return ClockView(
@@ -252,7 +263,8 @@ class FleetReader(ABC):
             plan_error=self._planner.error,
             forecast=self._planner.forecast,
             dispatch_degraded=self._planner.dispatch_degraded,
-            store_error=self._books.error,
+            store_error=self._store_error,
             past=published.past,
             price_error=published.error,
+            not_obeyed=self._stops.not_obeyed(),
         )

@@ -10,6 +10,7 @@ from bessai.fleet.aggregate import Flexibility
 from bessai.fleet.books import Earnings
 from bessai.fleet.history import HistoryPoint
 from bessai.fleet.state import FleetState, finite
+from bessai.fleet.stops import Standing
 from bessai.fleet.views import (
     BoundsView,
     CountersView,
@@ -23,6 +24,8 @@ from bessai.fleet.views import (
     PriceStepView,
     ScheduleView,
     SiteView,
+    StopOrderView,
+    StopView,
 )
 from bessai.model import (
     Bounds,
@@ -31,8 +34,10 @@ from bessai.model import (
     PastPrices,
     QuantileForecast,
     Schedule,
+    SiteId,
     SiteSnapshot,
     SiteState,
+    StopOrder,
 )
 from bessai.units import MonotonicS
 
@@ -51,7 +56,11 @@ def earnings_view(earnings: Earnings, currency: str) -> EarningsView:
 
 
 def site_view(
-    state: FleetState, site: SiteConfig, earnings: EarningsView, now: MonotonicS
+    state: FleetState,
+    site: SiteConfig,
+    earnings: EarningsView,
+    standing: Standing | None,
+    now: MonotonicS,
 ) -> SiteView:
     """One site as its row and last report stand; a silent site has a state and no numbers."""
     row = state.row(site.site_id)
@@ -66,6 +75,14 @@ def site_view(
         address=site.host if site.port is None else f"{site.host}:{site.port}",
         state=state.state(row),
         autonomy=None if snapshot is None else snapshot.autonomy,
+        autonomy_cause=None if snapshot is None else snapshot.autonomy_cause or None,
+        autonomy_since=None if snapshot is None else snapshot.autonomy_since,
+        stop=stop_view(standing),
+        epoch=None if snapshot is None else snapshot.epoch,
+        tenure=None if snapshot is None else snapshot.tenure,
+        tenure_reason=None if snapshot is None else snapshot.tenure_reason,
+        intrusion_score=None if snapshot is None else finite(snapshot.intrusion_score),
+        intrusion=[] if snapshot is None else list(snapshot.intrusion),
         error=_error(state, row, snapshot, now),
         soc_pct=_known(state.soc_pct[row]),
         capacity_kwh=_known(state.capacity_kwh[row]),
@@ -128,6 +145,37 @@ def _counters_view(counters: Counters) -> CountersView:
         verify_failures=counters.verify_failures,
         stored_writes=counters.stored_writes,
         safety_blocks=dict(counters.safety_blocks),
+    )
+
+
+def stop_view(standing: Standing | None) -> StopView | None:
+    """The newest word about a site's stop; a freeze comes first, as it does at the site."""
+    if standing is None:
+        return None
+    stops = standing.stops
+    said = stops.freeze or stops.order
+    if said is None:
+        return None
+    return StopView(
+        active=stops.active,
+        kind="operator" if stops.freeze is None else "freeze",
+        by=said.by,
+        reason=said.reason,
+        at=said.at,
+        revision=stops.revision,
+        obeyed=standing.obeyed,
+    )
+
+
+def stop_order_view(site_id: SiteId, order: StopOrder) -> StopOrderView:
+    """A stored order."""
+    return StopOrderView(
+        site_id=site_id,
+        revision=order.revision,
+        stopped=order.stopped,
+        by=order.by,
+        reason=order.reason,
+        at=order.at,
     )
 
 

@@ -6,10 +6,14 @@ A number that is not known now is null, never a stale value and never 0.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from bessai.model import AutonomyLevel, SiteState
+from bessai.model import AutonomyLevel, SiteState, Tenure
+
+BY_MAX: Final = 60
+REASON_MAX: Final = 200
 
 
 class View(BaseModel):
@@ -66,14 +70,84 @@ class CountersView(View):
     safety_blocks: dict[str, int]
 
 
+def _one_line(text: str) -> str:
+    """The text with single blanks.
+
+    Raises:
+        ValueError: it is empty, longer than a line, or holds control characters.
+    """
+    if len(text.strip().splitlines()) > 1:
+        raise ValueError("must be one line")
+    line = " ".join(text.split())
+    if not line:
+        raise ValueError("must not be empty")
+    if not line.isprintable():
+        raise ValueError("holds characters that cannot be printed")
+    return line
+
+
+class StopRequest(View):
+    """Body of a stop or a release: who orders it, and why."""
+
+    by: Annotated[str, Field(min_length=1, max_length=BY_MAX), AfterValidator(_one_line)]
+    reason: Annotated[str, Field(min_length=1, max_length=REASON_MAX), AfterValidator(_one_line)]
+
+
+class StopOrderView(View):
+    """A stored order; the site hears of it with its next report."""
+
+    site_id: str
+    revision: int
+    stopped: bool
+    by: str
+    reason: str
+    at: datetime
+
+
+class StopOrdersView(View):
+    """One order per site, in the order of the fleet file."""
+
+    orders: list[StopOrderView]
+
+
+class StopView(View):
+    """The newest word about a site's stop.
+
+    ``active`` is false after a release. ``freeze`` is a stop that the site ordered by itself.
+    ``revision`` is that of the operator's newest order, 0 where there never was one.
+    ``obeyed`` is true while a live report of the site shows just this: for a stop, that it
+    commands its device to rest. Whether the battery follows is in ``active_power_kw``.
+    """
+
+    active: bool
+    kind: Literal["operator", "freeze"]
+    by: str
+    reason: str
+    at: datetime
+    revision: int
+    obeyed: bool
+
+
 class SiteView(View):
-    """One site now."""
+    """One site now.
+
+    ``autonomy_since`` and ``stop.at`` are wall time. ``schedule_age_s`` is in market seconds.
+    ``tenure`` says whether the site's process may write to the device: only an ``owner`` may.
+    """
 
     site_id: str
     profile: str
     address: str
     state: SiteState
     autonomy: AutonomyLevel | None
+    autonomy_cause: str | None
+    autonomy_since: datetime | None
+    stop: StopView | None
+    epoch: int | None
+    tenure: Tenure | None
+    tenure_reason: str | None
+    intrusion_score: float | None
+    intrusion: list[str]
     error: str | None
     soc_pct: float | None
     capacity_kwh: float | None

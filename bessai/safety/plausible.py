@@ -55,10 +55,10 @@ JUMP_PCT: Final = 5.0
 """A correction of the count up to this size is not a finding: management systems make them."""
 
 LEAST_CAPACITY_SHARE: Final = 0.6
-"""Share of the nominal capacity that an aged battery still has at the end of its warranty."""
+"""Assumed share of the nominal capacity that a worn battery still has."""
 
 PEAK_SHARE: Final = 1.5
-"""More than this multiple of its nominal power no battery inverter takes for long."""
+"""Assumed: no inverter takes more than this multiple of its size for as long as a cycle."""
 
 TEMPERATURE_JUMP_K: Final = 10.0
 """Sensors of one battery differ by less, and a device may change the one that it shows."""

@@ -50,7 +50,7 @@ def _options(argv: Sequence[str] | None) -> Options:
         required=True,
         help="JSON file {site_id: port}, written when all listen",
     )
-    parser.add_argument("--control", type=Path, help="Unix socket for fault injection")
+    parser.add_argument("--control", type=Path, help="Unix socket for faults and questions")
     parser.add_argument(
         "--parent-pid", type=int, default=os.getppid(), help="end when this is no longer the parent"
     )
@@ -68,7 +68,7 @@ async def _run(options: Options) -> int:
     try:
         async with contextlib.AsyncExitStack() as control:
             if options.control is not None:
-                served = await serve_control(options.control, simulator.set_fault)
+                served = await serve_control(options.control, simulator)
                 control.callback(options.control.unlink, missing_ok=True)
                 control.callback(served.close)
             _write_ready(options.ready, ports)

@@ -1,6 +1,8 @@
-"""Fault injection into a running simulator: one JSON object per line over a Unix socket.
+"""Faults for a running simulator, and questions to it: a JSON object a line over a Unix socket.
 
-Request ``{"site": "north", "fault": "busy,delay:2"}``, answer ``{"error": null}`` or the reason.
+``{"site": "north", "fault": "busy,delay:2"}`` is answered with ``{"error": null}``,
+``{"site": "north", "observe": "timeline", "since": 4711.5}`` with a model of
+:mod:`bessai.sim.observe`. What cannot be done is ``{"error": "why"}``.
 """
 
 from __future__ import annotations
@@ -9,23 +11,40 @@ import asyncio
 import socket
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar, assert_never
 
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bessai.config.base import ConfigModel
 from bessai.errors import BessaiError, ConfigError
 from bessai.model import SiteId
 from bessai.sim.faults import FAULT_FORMS, Fault, parse_faults
+from bessai.sim.observe import Answer, Commands, Question, Summary, Timeline, Writes
 
 _ANSWER_S: Final = 5.0
+_USE: Final = (
+    f'not a request; send {{"site": ..., "fault": one of {FAULT_FORMS}}} or '
+    f'{{"site": ..., "observe": one of {", ".join(Question)}, "since": control time or null}}'
+)
 
 
-class SetFault(Protocol):
-    """Break a site's device in these ways and in no other."""
+class Simulated(Protocol):
+    """The devices that the requests are about."""
 
-    def __call__(self, site_id: SiteId, /, *faults: Fault) -> Awaitable[None]:
-        """Raises BessaiError where it cannot be done."""
+    def set_fault(self, site_id: SiteId, /, *faults: Fault) -> Awaitable[None]:
+        """Break a site's device in these ways and in no other.
+
+        Raises:
+            BessaiError: it cannot be done.
+        """
+        ...
+
+    def observe(self, site_id: SiteId, question: Question, since_s: float | None, /) -> Answer:
+        """What a site's device has seen and done.
+
+        Raises:
+            BessaiError: no such site.
+        """
         ...
 
 
@@ -36,10 +55,22 @@ class FaultRequest(ConfigModel):
     fault: str
 
 
+class ObserveRequest(ConfigModel):
+    """One line from the client; entries before ``since``, a control time, are left out."""
+
+    site: str
+    observe: Question
+    since: float | None = None
+
+
 class FaultAnswer(ConfigModel):
     """One line back; no error means done."""
 
     error: str | None = None
+
+
+_REQUESTS: Final = TypeAdapter[FaultRequest | ObserveRequest](FaultRequest | ObserveRequest)
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 def inject_fault(socket_path: Path, site_id: str, fault: str) -> None:
@@ -54,20 +85,62 @@ def inject_fault(socket_path: Path, site_id: str, fault: str) -> None:
         BessaiError: an unknown fault or site, or no simulator answers on the socket.
     """
     parse_faults(fault)
-    request = FaultRequest(site=site_id, fault=fault)
-    line = _ask(socket_path, request.model_dump_json().encode() + b"\n")
-    try:
-        answer = FaultAnswer.model_validate_json(line)
-    except ValidationError:
-        raise BessaiError(
-            "answered with something else", field=str(socket_path), value=repr(line[:80])
-        ) from None
-    if answer.error is not None:
-        raise BessaiError(answer.error)
+    _ask(socket_path, FaultRequest(site=site_id, fault=fault), FaultAnswer)
 
 
-async def serve_control(socket_path: Path, set_fault: SetFault) -> asyncio.Server:
-    """Listen for fault requests; only this user may connect.
+def ask(
+    socket_path: Path, site_id: str, question: Question, since_s: float | None = None
+) -> Answer:
+    """What one simulated inverter has seen and done.
+
+    Args:
+        socket_path: The simulator's ``--control`` socket.
+        site_id: Which inverter.
+        question: What to tell.
+        since_s: Control time before which entries are left out; None for all.
+
+    Raises:
+        BessaiError: an unknown site, or no simulator answers on the socket.
+    """
+    match question:
+        case Question.SUMMARY:
+            return observe_summary(socket_path, site_id, since_s)
+        case Question.WRITES:
+            return observe_writes(socket_path, site_id, since_s)
+        case Question.COMMANDS:
+            return observe_commands(socket_path, site_id, since_s)
+        case Question.TIMELINE:
+            return observe_timeline(socket_path, site_id, since_s)
+        case _:
+            assert_never(question)
+
+
+def observe_summary(socket_path: Path, site_id: str, since_s: float | None = None) -> Summary:
+    """How one simulated inverter is, and what its witness found; as :func:`ask`."""
+    request = ObserveRequest(site=site_id, observe=Question.SUMMARY, since=since_s)
+    return _ask(socket_path, request, Summary)
+
+
+def observe_writes(socket_path: Path, site_id: str, since_s: float | None = None) -> Writes:
+    """Write requests that reached one simulated inverter; as :func:`ask`."""
+    request = ObserveRequest(site=site_id, observe=Question.WRITES, since=since_s)
+    return _ask(socket_path, request, Writes)
+
+
+def observe_commands(socket_path: Path, site_id: str, since_s: float | None = None) -> Commands:
+    """Changes and renewals of the forced command; as :func:`ask`."""
+    request = ObserveRequest(site=site_id, observe=Question.COMMANDS, since=since_s)
+    return _ask(socket_path, request, Commands)
+
+
+def observe_timeline(socket_path: Path, site_id: str, since_s: float | None = None) -> Timeline:
+    """What the battery did; as :func:`ask`."""
+    request = ObserveRequest(site=site_id, observe=Question.TIMELINE, since=since_s)
+    return _ask(socket_path, request, Timeline)
+
+
+async def serve_control(socket_path: Path, simulated: Simulated) -> asyncio.Server:
+    """Listen for requests; only this user may connect.
 
     Raises:
         ConfigError: the socket cannot be made, e.g. because the path is too long.
@@ -76,7 +149,7 @@ async def serve_control(socket_path: Path, set_fault: SetFault) -> asyncio.Serve
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while line := await reader.readline():
-                answer = await _answer(line, set_fault)
+                answer = await _answer(line, simulated)
                 writer.write(answer.model_dump_json().encode() + b"\n")
                 await writer.drain()
         except (OSError, ValueError):  # the client left, or sent a line without an end
@@ -105,20 +178,42 @@ def _bind(socket_path: Path) -> socket.socket:
     return link
 
 
-async def _answer(line: bytes, set_fault: SetFault) -> FaultAnswer:
+async def _answer(line: bytes, simulated: Simulated) -> FaultAnswer | Answer:
     try:
-        request = FaultRequest.model_validate_json(line)
-        await set_fault(SiteId(request.site), *parse_faults(request.fault))
+        request = _REQUESTS.validate_json(line)
+        site_id = SiteId(request.site)
+        if isinstance(request, ObserveRequest):
+            return simulated.observe(site_id, request.observe, request.since)
+        await simulated.set_fault(site_id, *parse_faults(request.fault))
     except ValidationError:
-        return FaultAnswer(
-            error=f'not a request; send {{"site": ..., "fault": one of {FAULT_FORMS}}}'
-        )
+        return FaultAnswer(error=_USE)
     except BessaiError as error:
         return FaultAnswer(error=str(error))
     return FaultAnswer()
 
 
-def _ask(socket_path: Path, request: bytes) -> bytes:
+def _ask(socket_path: Path, request: ConfigModel, expected: type[_Model]) -> _Model:
+    """Send a request and read its answer.
+
+    Raises:
+        BessaiError: what the simulator says, or that it says nothing.
+    """
+    line = _exchange(socket_path, request.model_dump_json().encode() + b"\n")
+    try:
+        refusal = FaultAnswer.model_validate_json(line).error
+    except ValidationError:  # an answer of another kind
+        refusal = None
+    if refusal is not None:
+        raise BessaiError(refusal)
+    try:
+        return expected.model_validate_json(line)
+    except ValidationError:
+        raise BessaiError(
+            "answered with something else", field=str(socket_path), value=repr(line[:80])
+        ) from None
+
+
+def _exchange(socket_path: Path, request: bytes) -> bytes:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.settimeout(_ANSWER_S)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Final
 
 from bessai.plant import BatteryParams, BatteryState, power_limits, step, temperature_factor
 from bessai.sim.spec import InverterSpec
 from bessai.sim.twin import Books, Flows, Snapshot
-from bessai.units import S_PER_HOUR
+from bessai.sim.witness import Stretch
+from bessai.units import S_PER_HOUR, MonotonicS
 
 _DAY_S: Final = 24 * S_PER_HOUR
 
@@ -54,18 +56,42 @@ class SiteEnergy:
         followed_kw = wish_kw if self._spec.ramp_kw_per_s is None else self._ramped_kw
         return power_limits(self.state, self.params).clamp(followed_kw)
 
-    def run(self, wish_kw: float, real_s: float) -> None:
-        """Let ``real_s`` pass while the battery shall have ``wish_kw``."""
-        ramp_kw_per_s = self._spec.ramp_kw_per_s
-        if ramp_kw_per_s is not None:
-            way_kw = wish_kw - self._ramped_kw
-            ramping_s = min(real_s, abs(way_kw) / ramp_kw_per_s)
-            begin_kw = self._ramped_kw
-            self._ramped_kw += math.copysign(ramp_kw_per_s * ramping_s, way_kw)
-            # The mean of a ramp is exact for the energy.
-            self._flow((begin_kw + self._ramped_kw) / 2.0, ramping_s)
-            real_s -= ramping_s
-        self._flow(wish_kw, real_s)
+    def run(
+        self,
+        wish_kw: float,
+        began_at: MonotonicS,
+        ended_at: MonotonicS,
+        cuts_kw: Collection[float] = (),
+    ) -> list[Stretch]:
+        """Let time pass while the battery shall have ``wish_kw``, and tell how.
+
+        A ramp comes in a stretch for each side of 0 and of every cut.
+        """
+        return list(self._run(wish_kw, began_at, ended_at, cuts_kw))
+
+    def _run(
+        self,
+        wish_kw: float,
+        at: MonotonicS,
+        ended_at: MonotonicS,
+        cuts_kw: Collection[float],
+    ) -> Iterator[Stretch]:
+        rate_kw_per_s = self._spec.ramp_kw_per_s
+        if rate_kw_per_s is not None:
+            for stop_kw in _stops(self._ramped_kw, wish_kw, cuts_kw):
+                begin_kw, reach_kw = self._ramped_kw, rate_kw_per_s * (ended_at - at)
+                way_kw = stop_kw - begin_kw
+                if abs(way_kw) <= reach_kw:
+                    took_s, self._ramped_kw = abs(way_kw) / rate_kw_per_s, stop_kw
+                else:
+                    took_s, self._ramped_kw = (
+                        ended_at - at,
+                        begin_kw + math.copysign(reach_kw, way_kw),
+                    )
+                at = MonotonicS(at + took_s)
+                # The mean of a ramp is exact for the energy.
+                yield from self._flow((begin_kw, self._ramped_kw), took_s, at)
+        yield from self._flow((wish_kw, wish_kw), ended_at - at, ended_at)
 
     def snapshot(self, wish_kw: float, *, forced: bool) -> Snapshot:
         """What the registers show now."""
@@ -92,13 +118,26 @@ class SiteEnergy:
             replace(now, flows=Flows(kw, self._spec.pv_kw, self._spec.load_kw)) for kw in powers_kw
         ]
 
-    def _flow(self, wish_kw: float, real_s: float) -> None:
-        seconds = real_s * self._speed
+    def _flow(
+        self, wishes_kw: tuple[float, float], took_s: float, ended_at: MonotonicS
+    ) -> Iterator[Stretch]:
+        seconds = took_s * self._speed
         if seconds <= 0:
             return
-        self.state, mean_kw = step(self.state, self.params, wish_kw, seconds)
+        begin, params = self.state, self.params
+        self.state, mean_kw = step(begin, params, sum(wishes_kw) / 2.0, seconds)
         self.books.add(Flows(mean_kw, self._spec.pv_kw, self._spec.load_kw), seconds)
         self._day_s += seconds
         if self._day_s >= _DAY_S:
             self._day_s %= _DAY_S
             self._day_began = (self.books.charged_kwh, self.books.discharged_kwh)
+        yield Stretch(params, begin, self.state, wishes_kw, mean_kw, seconds, ended_at)
+
+
+def _stops(begin_kw: float, end_kw: float, cuts_kw: Collection[float]) -> list[float]:
+    """Powers at which a ramp changes its meaning, on the way and in its order."""
+    if begin_kw == end_kw:
+        return []
+    low, high = sorted((begin_kw, end_kw))
+    between = {cut for cut in (0.0, *cuts_kw) if low < cut < high}
+    return [*sorted(between, reverse=end_kw < begin_kw), end_kw]

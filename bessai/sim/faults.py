@@ -23,7 +23,8 @@ class FaultKind(StrEnum):
     and never answers, ``reboot[:seconds]`` is gone for a while and forgets what it does not store.
 
     The connection: ``half_open`` forgets the present connections without closing them,
-    ``drop[:n]`` closes them at every n-th request, ``delay:seconds`` answers late,
+    ``drop[:n]`` closes them at every n-th request, ``drop_share[:share]`` loses frames at random,
+    half of them requests and half answers, ``delay:seconds`` answers late,
     ``stale_frame`` sends the previous answer again before the right one,
     ``wrong_transaction_id`` answers with another id.
 
@@ -31,8 +32,12 @@ class FaultKind(StrEnum):
     ``write_failure`` is exception 4 on every write, ``write_ignored`` accepts a write and keeps
     the old value, ``no_effect`` keeps the new value but the battery does not follow.
 
-    Values: ``garbage`` reads "not available", ``frozen`` stands still, ``meter_offline`` is the
-    backup-box case, ``alarm:point:bit`` raises an alarm.
+    Values: ``garbage`` reads "not available", ``frozen`` stands still, ``stuck:point`` lets one
+    point stand still, ``soc_offset:percent`` and ``soc_drift:percent_per_hour`` report a wrong
+    state of charge, ``meter_offline`` is the backup-box case, ``alarm:point:bit`` raises an alarm.
+
+    Somebody else: ``rogue:kw[:every_s]`` writes a forced command of its own, once or again and
+    again.
     """
 
     NONE = "none"
@@ -53,6 +58,11 @@ class FaultKind(StrEnum):
     NO_EFFECT = "no_effect"
     REBOOT = "reboot"
     ALARM = "alarm"
+    DROP_SHARE = "drop_share"
+    STUCK = "stuck"
+    SOC_OFFSET = "soc_offset"
+    SOC_DRIFT = "soc_drift"
+    ROGUE = "rogue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +78,27 @@ class _Amount:
 
 _AMOUNTS: Final = {
     FaultKind.DROP: _Amount("drop:REQUESTS", 1, 1e6, 1.0, whole=True),
+    FaultKind.DROP_SHARE: _Amount("drop_share:SHARE", 0, 1, 0.3),
     FaultKind.DELAY: _Amount("delay:SECONDS", 0, 3600, None),
     FaultKind.BUSY_STORM: _Amount("busy_storm:SHARE", 0, 1, 0.5),
     FaultKind.REBOOT: _Amount("reboot:SECONDS", 0, 3600, 20.0),
     FaultKind.ALARM: _Amount("alarm:POINT:BIT", 0, 63, None, whole=True),
+    FaultKind.SOC_OFFSET: _Amount("soc_offset:PERCENT", -100, 100, None),
+    FaultKind.SOC_DRIFT: _Amount("soc_drift:PERCENT_PER_HOUR", -1e4, 1e4, None),
+    FaultKind.ROGUE: _Amount("rogue:KW:EVERY_S", -1e4, 1e4, None),
 }
-FAULT_FORMS: Final = ", ".join(
-    _AMOUNTS[kind].form if kind in _AMOUNTS else kind.value for kind in FaultKind
-)
+_EVERY: Final = _Amount("rogue:KW:EVERY_S, EVERY_S in seconds", 0.1, 3600, None)
+_STUCK_FORM: Final = "stuck:POINT"
+_OF_A_POINT: Final = frozenset({FaultKind.ALARM, FaultKind.STUCK})
+
+
+def _form(kind: FaultKind) -> str:
+    if kind is FaultKind.STUCK:
+        return _STUCK_FORM
+    return _AMOUNTS[kind].form if kind in _AMOUNTS else kind.value
+
+
+FAULT_FORMS: Final = ", ".join(map(_form, FaultKind))
 """All forms of the text, for help and error lines."""
 
 
@@ -85,13 +108,15 @@ class Fault:
 
     Attributes:
         kind: What is broken.
-        amount: Seconds, number of requests, share or bit, as the kind has it.
-        point: Register of an alarm.
+        amount: Seconds, number of requests, share, bit, percent or kW, as the kind has it.
+        point: Register of an alarm, or the one that stands still.
+        every_s: Real seconds after which a rogue writes again; None for once.
     """
 
     kind: FaultKind
     amount: float = 0.0
     point: str = ""
+    every_s: float | None = None
 
     NONE: ClassVar[Fault]
     DEAD: ClassVar[Fault]
@@ -102,7 +127,8 @@ class Fault:
 
     def __str__(self) -> str:
         amount = f":{self.amount:g}" if self.kind in _AMOUNTS else ""
-        return f"{self.kind}{f':{self.point}' if self.point else ''}{amount}"
+        every = "" if self.every_s is None else f":{self.every_s:g}"
+        return f"{self.kind}{f':{self.point}' if self.point else ''}{amount}{every}"
 
     @classmethod
     def parse(cls, text: str) -> Fault:
@@ -115,14 +141,19 @@ class Fault:
         if word not in set(FaultKind):
             raise BessaiError("unknown fault", field="fault", value=repr(text), fix=_USE)
         kind = FaultKind(word)
-        point = parts.pop(0) if kind is FaultKind.ALARM and len(parts) == 2 else ""
+        point = parts.pop(0) if kind in _OF_A_POINT and parts else ""
+        if kind in _OF_A_POINT and not point:
+            raise BessaiError(
+                "needs a point", field="fault", value=repr(text), fix=f"use {_form(kind)}"
+            )
+        every_s = None
+        if kind is FaultKind.ROGUE and len(parts) == 2:
+            every_s = _amount(_EVERY, [parts.pop()], text)
         if kind not in _AMOUNTS:
             if parts:
                 raise BessaiError(f"{kind} takes no amount", field="fault", value=repr(text))
-            return cls(kind)
-        if kind is FaultKind.ALARM and not point:
-            raise _wrong_amount(kind, text)
-        return cls(kind, _amount(kind, parts, text), point)
+            return cls(kind, point=point)
+        return cls(kind, _amount(_AMOUNTS[kind], parts, text), point, every_s)
 
 
 _USE: Final = f"use {FAULT_FORMS}"
@@ -137,13 +168,14 @@ Fault.METER_OFFLINE = Fault(FaultKind.METER_OFFLINE)
 class Faults:
     """The faults that are active together; immutable."""
 
-    __slots__ = ("_active",)
+    __slots__ = ("_active", "_kinds")
 
     def __init__(self, active: Iterable[Fault] = ()) -> None:
         self._active = tuple(fault for fault in active if fault.kind is not FaultKind.NONE)
+        self._kinds = frozenset(fault.kind for fault in self._active)
 
     def __contains__(self, kind: FaultKind) -> bool:
-        return any(fault.kind is kind for fault in self._active)
+        return kind in self._kinds
 
     def __iter__(self) -> Iterator[Fault]:
         return iter(self._active)
@@ -153,7 +185,18 @@ class Faults:
 
     def amount(self, kind: FaultKind) -> float | None:
         """Amount of an active fault; None where it is not active."""
-        return next((fault.amount for fault in self._active if fault.kind is kind), None)
+        found = self.find(kind)
+        return None if found is None else found.amount
+
+    def find(self, kind: FaultKind) -> Fault | None:
+        """An active fault; None where it is not active."""
+        if kind not in self._kinds:
+            return None
+        return next(fault for fault in self._active if fault.kind is kind)
+
+    def points(self, kind: FaultKind) -> frozenset[str]:
+        """Points of the active faults of a kind."""
+        return frozenset(fault.point for fault in self._active if fault.kind is kind)
 
     def without(self, kind: FaultKind) -> Faults:
         """The others."""
@@ -169,8 +212,7 @@ def parse_faults(text: str) -> tuple[Fault, ...]:
     return tuple(Fault.parse(part) for part in text.split(","))
 
 
-def _amount(kind: FaultKind, parts: list[str], text: str) -> float:
-    rule = _AMOUNTS[kind]
+def _amount(rule: _Amount, parts: list[str], text: str) -> float:
     if not parts and rule.usual is not None:
         return rule.usual
     try:
@@ -178,11 +220,6 @@ def _amount(kind: FaultKind, parts: list[str], text: str) -> float:
     except ValueError:
         amount = math.nan
     if not rule.low <= amount <= rule.high or (rule.whole and not amount.is_integer()):
-        raise _wrong_amount(kind, text)
+        fix = f"use {rule.form}, {rule.low:g} to {rule.high:g}"
+        raise BessaiError("has no such amount", field="fault", value=repr(text), fix=fix)
     return amount
-
-
-def _wrong_amount(kind: FaultKind, text: str) -> BessaiError:
-    rule = _AMOUNTS[kind]
-    fix = f"use {rule.form}, {rule.low:g} to {rule.high:g}"
-    return BessaiError("has no such amount", field="fault", value=repr(text), fix=fix)

@@ -13,6 +13,7 @@ from bessai.errors import BessaiError
 from bessai.model import SiteId
 from bessai.sim.control import serve_control
 from bessai.sim.faults import Fault
+from bessai.sim.observe import Answer, Question
 from bessai.sim.server import TICK_S, HostedInverter
 
 Say = Callable[[str], None]
@@ -65,25 +66,35 @@ async def run_foreground(
     try:
         await host.set_fault(*faults)
         async with contextlib.AsyncExitStack() as control:
-            await _take_faults(host, socket_of, say, control)
+            await _take_requests(host, socket_of, say, control)
             say(_ready(host))
             await _until(stop, host, Watch(host, say))
     finally:
         await host.stop()
 
 
-async def _take_faults(
+class _Only:
+    """The one device of this process, by whatever name it is asked for."""
+
+    def __init__(self, host: HostedInverter) -> None:
+        self._host = host
+
+    async def set_fault(self, _site_id: SiteId, /, *faults: Fault) -> None:
+        await self._host.set_fault(*faults)
+
+    def observe(self, _site_id: SiteId, question: Question, since_s: float | None, /) -> Answer:
+        return self._host.observe(question, since_s)
+
+
+async def _take_requests(
     host: HostedInverter,
     socket_of: Callable[[int], Path],
     say: Say,
     control: contextlib.AsyncExitStack,
 ) -> None:
-    async def set_fault(_site_id: SiteId, /, *faults: Fault) -> None:
-        await host.set_fault(*faults)
-
     try:
         path = socket_of(host.port)
-        served = await serve_control(path, set_fault)
+        served = await serve_control(path, _Only(host))
     except BessaiError as error:
         say(f"no faults while it runs: {error}")
         return

@@ -16,12 +16,16 @@ from bessai.model import SiteId
 from bessai.sim.faults import Fault, FaultKind, Faults
 from bessai.sim.huawei import DEFAULT_CREDENTIALS, PROCEDURE, LoginDesk
 from bessai.sim.inverter import SimulatedInverter
+from bessai.sim.observe import Answer, Question, observe
+from bessai.sim.rogue import Rogue
 from bessai.sim.spec import SimSpec
 from bessai.sim.wire import Wire
 from bessai.units import MonotonicS
 
 LOOPBACK: Final = "127.0.0.1"
 TICK_S: Final = 0.1
+_ABSENT: Final = frozenset({FaultKind.DEAD, FaultKind.REBOOT})
+"""Faults under which nobody can write to the device."""
 
 
 def control_time() -> MonotonicS:
@@ -69,6 +73,7 @@ class HostedInverter:
             frames=self._wire.frames,
         )
         self._reboot: asyncio.Task[None] | None = None
+        self._rogue: Rogue | None = None
 
     @property
     def port(self) -> int:
@@ -117,8 +122,11 @@ class HostedInverter:
         Raises:
             ConfigError: the profile has no such alarm or meter, or somebody took the port while
                 the device was dead.
+            DeviceError: a rogue cannot command this device so.
         """
         wanted = Faults(faults)
+        rogue = wanted.find(FaultKind.ROGUE)
+        rogue_writer = None if rogue is None else Rogue(self.inverter, rogue)
         hung = FaultKind.HANG in self.inverter.faults
         self.inverter.set_faults(wanted)
         await self._end_reboot()
@@ -133,16 +141,27 @@ class HostedInverter:
             self._reboot = asyncio.create_task(self._come_back(away_s))
         elif FaultKind.DEAD not in wanted:
             await self.start()
+        self._rogue = rogue_writer
+        self.tick()
 
     def tick(self) -> None:
-        """Let time pass for the battery."""
-        self.inverter.advance()
-        self._wire.keep_only(self._server.connected)
+        """Let time pass for the battery, and for who else writes to it."""
+        device, connected = self.inverter, self._server.connected
+        device.advance()
+        self._wire.keep_only(connected)
+        device.journal.connections.keep_only(connected, device.at)
+        if self._rogue is not None and _ABSENT.isdisjoint(f.kind for f in device.faults):
+            self._rogue.tick()
+
+    def observe(self, question: Question, since_s: float | None = None) -> Answer:
+        """What the device has seen and done, up to this moment."""
+        self.tick()
+        return observe(self.inverter, question, since_s)
 
     async def _come_back(self, away_s: float) -> None:
         await asyncio.sleep(away_s)
         await self.start()
-        self.inverter.faults = self.inverter.faults.without(FaultKind.REBOOT)
+        self.inverter.booted()
 
     async def _end_reboot(self) -> None:
         reboot, self._reboot = self._reboot, None
@@ -161,7 +180,7 @@ class SimulatorServer:
     Args:
         spec: What to simulate.
         now: Control time.
-        minute_s: Real length of one minute of the devices' own timers.
+        minute_s: Real length of one minute of the devices' own timers; None for each spec's.
 
     Raises:
         BessaiError: an unknown profile, or one that does not fit the simulation.
@@ -172,7 +191,7 @@ class SimulatorServer:
         spec: SimSpec,
         *,
         now: Callable[[], MonotonicS] = control_time,
-        minute_s: float = 60.0,
+        minute_s: float | None = None,
     ) -> None:
         speed = spec.clock.speed
         self._hosts = {
@@ -234,6 +253,14 @@ class SimulatorServer:
             BessaiError: no such site, the profile has no such fault, or the port was taken.
         """
         await self._host(site_id).set_fault(*faults)
+
+    def observe(self, site_id: SiteId, question: Question, since_s: float | None) -> Answer:
+        """What one device has seen and done.
+
+        Raises:
+            BessaiError: no such site.
+        """
+        return self._host(site_id).observe(question, since_s)
 
     def _host(self, site_id: SiteId) -> HostedInverter:
         found = self._hosts.get(site_id)

@@ -15,7 +15,7 @@ from bessai.errors import ConfigError
 from bessai.model import MarketClock, SiteId
 from bessai.sim.faults import Fault
 
-__all__ = ["ClockSpec", "Fault", "InverterSpec", "SimSpec", "load_spec"]
+__all__ = ["ClockSpec", "Fault", "InverterSpec", "SimSpec", "WitnessSpec", "load_spec"]
 
 
 class ClockSpec(ConfigModel):
@@ -35,6 +35,36 @@ class ClockSpec(ConfigModel):
         return cls(market_start=clock.market_start, wall_start=clock.wall_start, speed=clock.speed)
 
 
+class WitnessSpec(ConfigModel):
+    """Limits by which the simulator judges what its battery does; it never enforces them.
+
+    They come from whoever starts the simulator, not from the site that is judged.
+
+    Attributes:
+        soc_min_pct, soc_max_pct: Of the true state of charge, not of the one that is reported.
+        max_charge_kw, max_discharge_kw: AC power of the battery, positive.
+        export_limit_kw, import_limit_kw: At the meter, positive.
+        max_ramp_kw_per_s: How fast the magnitude of the power may grow, in real seconds.
+        ramp_burst_s: Growth of so many seconds may come at once, as a loop commands in steps.
+    """
+
+    soc_min_pct: float | None = Field(default=None, ge=0, le=100)
+    soc_max_pct: float | None = Field(default=None, ge=0, le=100)
+    max_charge_kw: float | None = Field(default=None, ge=0)
+    max_discharge_kw: float | None = Field(default=None, ge=0)
+    export_limit_kw: float | None = Field(default=None, ge=0)
+    import_limit_kw: float | None = Field(default=None, ge=0)
+    max_ramp_kw_per_s: float | None = Field(default=None, gt=0)
+    ramp_burst_s: float = Field(default=2.0, gt=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        low, high = self.soc_min_pct, self.soc_max_pct
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"soc_min_pct {low:g} is above soc_max_pct {high:g}; swap them")
+        return self
+
+
 class InverterSpec(ConfigModel):
     """One simulated inverter with its battery; port 0 takes a free one.
 
@@ -42,6 +72,9 @@ class InverterSpec(ConfigModel):
         unit_id: None for the profile's first one.
         pv_kw, load_kw: Constant production and consumption beside the battery.
         ramp_kw_per_s: How fast the power follows, in real seconds; None at once.
+        minute_s: Real length of one minute of the device's own timer; short ones speed up tests.
+        witness: What the simulator judges the battery by; None counts nothing.
+        journal_entries: Most entries that each log of the device keeps.
     """
 
     site_id: str = Field(pattern=SITE_ID_PATTERN)
@@ -57,6 +90,9 @@ class InverterSpec(ConfigModel):
     pv_kw: float = Field(default=0.0, ge=0)
     load_kw: float = Field(default=0.0, ge=0)
     ramp_kw_per_s: float | None = Field(default=None, gt=0)
+    minute_s: float = Field(default=60.0, gt=0)
+    witness: WitnessSpec | None = None
+    journal_entries: int = Field(default=4096, ge=1, le=1_000_000)
 
     @property
     def id(self) -> SiteId:

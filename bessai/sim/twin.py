@@ -7,6 +7,7 @@ sees that less the load.
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -17,6 +18,7 @@ from bessai.config.profile import (
     Point,
     PointType,
     Quantity,
+    Space,
     States,
 )
 from bessai.devices.codec import convert
@@ -28,6 +30,7 @@ MAINS_V: Final = 230.0
 MAINS_HZ: Final = 50.0
 BUS_V: Final = 360.0
 _PHASES: Final = 3
+_MOST_PARTS: Final = 256
 _BASE_UNITS: Final = {
     "w": "W",
     "wh": "Wh",
@@ -159,6 +162,23 @@ class _Shown:
     magnitude: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Points that follow the site, all or those that somebody asks for."""
+
+    measured: tuple[_Shown, ...]
+    states: tuple[tuple[str, States], ...]
+    forced: tuple[tuple[str, tuple[int, int]], ...]
+
+    def only(self, names: Container[str]) -> Part:
+        """Those of them with these names."""
+        return Part(
+            tuple(shown for shown in self.measured if shown.name in names),
+            tuple(item for item in self.states if item[0] in names),
+            tuple(item for item in self.forced if item[0] in names),
+        )
+
+
 class Twin:
     """Puts a site's state into the points that the profile names.
 
@@ -169,8 +189,30 @@ class Twin:
     def __init__(self, bank: RegisterBank, profile: DeviceProfile) -> None:
         self._bank = bank
         self._profile = profile
-        shows = profile.simulation.shows.items()
-        self._shows = [_shown(profile, name, quantity) for name, quantity in shows]
+        simulation = profile.simulation
+        self.whole: Final = Part(
+            tuple(_shown(profile, name, quantity) for name, quantity in simulation.shows.items()),
+            tuple(simulation.states.items()),
+            tuple(simulation.forced.items()),
+        )
+        self.stuck: frozenset[str] = frozenset()
+        """Measured points that stand still."""
+        self._guarding = {guard.requires for guard in profile.guards}
+        self._parts: dict[tuple[Space, int, int], Part] = {}
+
+    def touched(self, space: Space, address: int, count: int) -> Part:
+        """The points that a request touches; clients ask the same again and again."""
+        key = (space, address, count)
+        part = self._parts.get(key)
+        if part is None:
+            end, points = address + count, self._profile.points.items()
+            inside = [(n, p) for n, p in points if p.address < end and address < p.end]
+            names = {name for name, point in inside if point.space == space}
+            part = self.whole.only(names | self._guarding)
+            if len(self._parts) >= _MOST_PARTS:
+                self._parts.clear()
+            self._parts[key] = part
+        return part
 
     def start(self, site_id: str) -> None:
         """Constants, identity and what the device lacks; once, before anything is shown."""
@@ -183,15 +225,17 @@ class Twin:
             self._bank.put_marker(name)
         self._put_serial(site_id)
 
-    def show(self, now: Snapshot) -> None:
+    def show(self, now: Snapshot, part: Part) -> None:
         """Measured values and states as they are now."""
-        found = now.quantities()
-        for shown in self._shows:
+        found = now.quantities() if part.measured else {}
+        for shown in part.measured:
+            if shown.name in self.stuck:
+                continue
             value = found[shown.quantity] * shown.factor
             self._bank.put(shown.name, abs(value) if shown.magnitude else value)
-        for name, states in self._profile.simulation.states.items():
+        for name, states in part.states:
             self._bank.put_raw(name, _state(states, now.flows.battery_kw))
-        for name, (own_mode, forced) in self._profile.simulation.forced.items():
+        for name, (own_mode, forced) in part.forced:
             self._bank.put_raw(name, forced if now.forced else own_mode)
 
     def _put_constant(self, name: str, value: float | str) -> None:

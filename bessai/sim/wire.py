@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Collection, Sequence
+from enum import Enum, auto
 from typing import Final
 from zlib import crc32
 
@@ -27,9 +28,20 @@ from bessai.devices.pdu import (
 from bessai.sim.faults import FaultKind
 from bessai.sim.huawei import LoginDesk, device_list
 from bessai.sim.inverter import SimulatedInverter
+from bessai.sim.journal import Written
 
 _OTHER_ID: Final = 0x8000
 """Far from the ids that a client uses next, or a late answer would pass for the right one."""
+_WRITES: Final = frozenset({0x06, 0x10})
+_EXCEPTION: Final = 0x80
+
+
+class _Luck(Enum):
+    """What happens to the two frames of an exchange."""
+
+    GOOD = auto()
+    REQUEST_LOST = auto()
+    ANSWER_LOST = auto()
 
 
 class Wire:
@@ -78,18 +90,15 @@ class Wire:
 
     async def answer(self, unit_id: int, pdu: bytes, client: ClientId) -> bytes | None:
         """One request; None is silence."""
-        faults = self._inverter.faults
-        if client in self._lost or FaultKind.HANG in faults:
-            return None
-        device = self._inverter.units.get(unit_id)
-        if device is None:
-            return self._nobody(pdu)
-        if self._is_dropped():
-            self._drop()
-            return None
-        if FaultKind.BUSY in faults or self._is_storm():
-            return exception_answer(pdu[0], ExceptionCode.DEVICE_BUSY)
-        return self._serve(device, pdu, client)
+        luck, at = self._luck(), self._inverter.now()
+        served = None if luck is _Luck.REQUEST_LOST else self._answer(unit_id, pdu, client)
+        answer = None if luck is _Luck.ANSWER_LOST else served
+        writes = pdu[0] in _WRITES
+        self._inverter.journal.connections.request(client, at, writes=writes)
+        if writes:
+            written = _written(unit_id, pdu, served, answered=answer is not None)
+            self._inverter.journal.write(client, written, at)
+        return answer
 
     async def frames(self, exchange: Exchange) -> Sequence[bytes]:
         """What leaves for one answer."""
@@ -105,6 +114,30 @@ class Wire:
         if FaultKind.STALE_FRAME in faults and previous is not None:
             return (previous.frame(), exchange.frame())
         return (exchange.frame(),)
+
+    def _answer(self, unit_id: int, pdu: bytes, client: ClientId) -> bytes | None:
+        faults = self._inverter.faults
+        if client in self._lost or FaultKind.HANG in faults:
+            return None
+        device = self._inverter.units.get(unit_id)
+        if device is None:
+            return self._nobody(pdu)
+        if self._is_dropped():
+            self._drop()
+            return None
+        if FaultKind.BUSY in faults or self._is_storm():
+            return exception_answer(pdu[0], ExceptionCode.DEVICE_BUSY)
+        return self._serve(device, pdu, client)
+
+    def _luck(self) -> _Luck:
+        """A frame is lost on its way to the device as often as on its way back."""
+        share = self._inverter.faults.amount(FaultKind.DROP_SHARE)
+        if share is None:
+            return _Luck.GOOD
+        drawn = self._random.random()
+        if drawn >= share:
+            return _Luck.GOOD
+        return _Luck.REQUEST_LOST if drawn < share / 2.0 else _Luck.ANSWER_LOST
 
     def _serve(self, device: str, pdu: bytes, client: ClientId) -> bytes | None:
         match parse_request(pdu, self._custom):
@@ -138,7 +171,7 @@ class Wire:
             self._beat(request, client)
             if self._login_required and not self._desk.is_open(client.number):
                 return exception_answer(request.function, self._no_permission())
-        code = self._inverter.write(request.address, request.words, device)
+        code = self._inverter.write_from(client.number, request.address, request.words, device)
         return write_answer(request) if code is None else exception_answer(request.function, code)
 
     def _beat(self, request: WriteRequest, client: ClientId) -> None:
@@ -181,3 +214,16 @@ class Wire:
         if self._desk is None:
             return basic
         return basic | device_list(model, serial, firmware, self._inverter.unit_id)
+
+
+def _written(unit_id: int, pdu: bytes, served: bytes | None, *, answered: bool) -> Written:
+    """A write as it is logged; one that is malformed has no words."""
+    request = parse_request(pdu)
+    address, words = int.from_bytes(pdu[1:3], "big"), tuple[int, ...]()
+    if isinstance(request, WriteRequest):
+        address, words = request.address, request.words
+    if served is None:
+        outcome = "not served"
+    else:
+        outcome = f"exception {served[1]}" if served[0] & _EXCEPTION else "accepted"
+    return Written(unit_id, address, words, outcome, answered)

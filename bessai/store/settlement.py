@@ -18,21 +18,18 @@ from sqlalchemy import (
     String,
     Table,
     bindparam,
-    create_engine,
-    event,
     insert,
     inspect,
     select,
     update,
 )
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
-from sqlalchemy.pool import ConnectionPoolEntry, StaticPool
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
 
-from bessai.errors import ConfigError, StoreError
+from bessai.errors import ConfigError
 from bessai.model import SiteId
 from bessai.store.account import PICO_PER_MICRO, Account, MeterReading
+from bessai.store.database import open_engine, shown, store_error
 
 SCHEMA_VERSION: Final = 1
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,13 +76,13 @@ class SettlementStore:
             ConfigError: the address is wrong, or the database is of another version.
             StoreError: it cannot be opened.
         """
-        engine = _engine(url)
+        engine = open_engine(url)
         try:
             with engine.begin() as connection:
                 _prepare_schema(connection, engine.url)
         except SQLAlchemyError as error:
             engine.dispose()
-            raise _store_error("cannot be opened", engine.url, error) from error
+            raise store_error("cannot be opened", engine.url, error) from error
         except ConfigError:
             engine.dispose()
             raise
@@ -104,7 +101,7 @@ class SettlementStore:
                 with self._engine.connect() as connection:
                     rows = connection.execute(select(account_table)).mappings().all()
             except SQLAlchemyError as error:
-                raise _store_error("cannot be read", self._engine.url, error) from error
+                raise store_error("cannot be read", self._engine.url, error) from error
             accounts = {account.site_id: account for account in map(_to_account, rows)}
             self._known = set(accounts)
             return accounts
@@ -122,39 +119,12 @@ class SettlementStore:
                 with self._engine.begin() as connection:
                     _write(connection, new, old)
             except (SQLAlchemyError, OverflowError) as error:
-                raise _store_error("cannot be written", self._engine.url, error) from error
+                raise store_error("cannot be written", self._engine.url, error) from error
             self._known.update(a.site_id for a in new)
 
     def close(self) -> None:
         """Give back all connections."""
         self._engine.dispose()
-
-
-def _engine(url: str) -> Engine:
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return create_engine(parsed, pool_pre_ping=True)
-        if parsed.database in (None, "", ":memory:"):
-            arguments = {"check_same_thread": False}
-            return create_engine(parsed, poolclass=StaticPool, connect_args=arguments)
-        engine = create_engine(parsed)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigError(
-            f"is not a usable database address ({_one_line(error)})",
-            field="store url",
-            value=url.rsplit("@", maxsplit=1)[-1],
-            fix="use e.g. sqlite:///fleet.db",
-        ) from None
-    event.listen(engine, "connect", _use_wal)
-    return engine
-
-
-def _use_wal(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _prepare_schema(connection: Connection, url: URL) -> None:
@@ -167,7 +137,7 @@ def _prepare_schema(connection: Connection, url: URL) -> None:
         raise ConfigError(
             f"has schema version {', '.join(versions) or 'none'}, this program knows "
             f"{SCHEMA_VERSION}",
-            field=_shown(url),
+            field=shown(url),
             fix="run the version of bessai that wrote it, or name another database",
         )
 
@@ -218,21 +188,4 @@ def _to_account(row: RowMapping) -> Account:
         unpriced_imported_wh=row["unpriced_imported_wh"],
         amount_pico=row["amount_micro"] * PICO_PER_MICRO + row["amount_rest_pico"],
         resets=row["resets"],
-    )
-
-
-def _shown(url: URL) -> str:
-    return url.render_as_string(hide_password=True)
-
-
-def _one_line(error: Exception) -> str:
-    return str(error).split("\n", maxsplit=1)[0]
-
-
-def _store_error(what: str, url: URL, error: Exception) -> StoreError:
-    cause = getattr(error, "orig", None) or error
-    return StoreError(
-        f"{what} ({_one_line(cause)})",
-        field=_shown(url),
-        fix="check that the folder exists, is writable and has space",
     )

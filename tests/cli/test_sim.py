@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -98,6 +99,20 @@ def test_faults_come_and_go_while_it_runs(running: Command, state: dict[str, str
     assert bessai(state, "sim", "fault", "--port", str(port), "none").returncode == 0
     assert ask(port, SOC, 64) == SOC_IS_50
     running.wait_for("fault: none")
+
+
+def test_the_device_tells_what_it_saw(running: Command, state: dict[str, str]) -> None:
+    port = port_of(running)
+    for address, words in ((47249, (0, 3000)), (47083, (2,)), (47100, (2,))):
+        assert ask(port, writing(address, words), 64)[7] == 0x10
+    told = bessai(state, "sim", "observe", "commands", "--port", str(port))
+    assert (told.returncode, told.stderr) == (0, "")
+    (command,) = json.loads(told.stdout)["commands"]
+    assert (command["before_kw"], command["after_kw"], command["connection"]) == (None, 3.0, 3)
+    wrong = bessai(state, "sim", "observe", "everything", "--port", str(port))
+    assert wrong.returncode == 1
+    assert "use summary, writes, commands, timeline" in wrong.stderr
+    assert wrong.stderr.count("\n") == 1
 
 
 def test_options_reach_the_device(state: dict[str, str]) -> None:

@@ -159,34 +159,26 @@ def test_the_control_cycle_never_waits_for_the_disk(
     stuck.set()
 
 
-def test_recording_costs_the_cycle_little(log: Logbook, wall: Wall) -> None:
-    """The thread's own processor time, so that a busy machine does not matter."""
-
-    class Nothing:
-        def lost(self) -> None: ...
-        def decided(self, *_: object) -> None: ...
-        def settled(self, *_: object) -> None: ...
-        def close(self, timeout_s: float = 2.0) -> None: ...
-
-    def cost_s(tape: Tape) -> float:
-        begun = time.thread_time()
-        tape.run(400)
-        return time.thread_time() - begun
-
-    bare = min(cost_s(Tape(Nothing(), wall)) for _ in range(3))
-    with_log = cost_s(Tape(log, wall))
-    assert (with_log - bare) / 400 < 150e-6
-
-
 @pytest.fixture(scope="module")
 def many() -> Calls:
-    """3000 cycles with a plan for each third one, 1.4 MB in a file."""
+    """1800 cycles with a plan for each third one, 0.8 MB in a file."""
     calls = Calls()
     tape = Tape(calls, Wall())
-    for plan in plans(1000):
+    for plan in plans(600):
         tape.plan = plan
         tape.run(3)
     return calls
+
+
+def test_recording_costs_the_cycle_little(path: Path, wall: Wall, many: Calls) -> None:
+    """The best of several, in the thread's own processor time: a busy machine does not matter."""
+    log, costs_s = book(path, wall, max_waiting=100_000), []
+    for begin in range(0, 1000, 100):
+        begun = time.thread_time()
+        many.tell(log, wall, begin, begin + 100)
+        costs_s.append((time.thread_time() - begun) / 100)
+    log.close(20.0)
+    assert min(costs_s) < 150e-6
 
 
 def test_the_file_stays_small_and_the_newest_stay(path: Path, wall: Wall, many: Calls) -> None:
@@ -199,7 +191,7 @@ def test_the_file_stays_small_and_the_newest_stay(path: Path, wall: Wall, many: 
     assert (log.status.lost, log.status.error) == (0, None)
     assert MIB // 2 < biggest <= MIB
     kept = count(path)
-    assert 600 < kept < 2700
+    assert 600 < kept < 1700
     replay = replayed(path, RULES)
     assert (replay.cycles, replay.mismatches) == (kept, 0)
     with LogReader(path) as reader:
@@ -458,25 +450,23 @@ for n in itertools.count():
 
 @pytest.mark.timeout(60)
 def test_a_killed_process_loses_its_last_batch_at_most(path: Path, wall: Wall) -> None:
-    kept = 0
-    for round_ in range(2):
-        process = subprocess.Popen(
-            [sys.executable, "-c", WRITES_FOR_EVER, str(path)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        )
-        assert process.stdout is not None
-        stored = 0
-        for line in process.stdout:
-            done, stored = (int(word) for word in line.split())
-            if done > 200 + 70 * round_:
-                break
-        process.send_signal(signal.SIGKILL)
-        process.wait(10)
-        process.stdout.close()
-        before, kept = kept, count(path)
-        assert kept - before >= stored
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITES_FOR_EVER, str(path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert process.stdout is not None
+    stored = 0
+    for line in process.stdout:
+        done, stored = (int(word) for word in line.split())
+        if done > 250:
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    process.stdout.close()
+    kept = count(path)
+    assert kept >= stored > 0
     replay = replayed(path, RULES)
     assert (replay.cycles, replay.mismatches) == (kept, 0)
     log = book(path, wall)
@@ -503,7 +493,7 @@ try:
         os.write(file, b"x" * 4096)
 except OSError:
     os.close(file)
-for _ in range(25):
+for _ in range(10):
     tape.run(20)
     log.flush(1.0)
 status = log.status

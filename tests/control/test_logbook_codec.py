@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import IntEnum, StrEnum
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bessai.control.follow import Orders
@@ -19,7 +19,7 @@ from bessai.control.logbook.entries import Settled
 from bessai.control.logbook.writer import RECORDED
 from bessai.control.step import ControlState, CycleInput, Decision, SiteRules
 from bessai.errors import ProtocolError
-from bessai.model import Schedule, Telemetry
+from bessai.model import Schedule, SiteLimits, Telemetry
 from bessai.model.outcome import Applied, ApplyOutcome, PartiallyApplied, Rejected
 from bessai.ports import LocalPolicy
 from bessai.units import MonotonicS
@@ -37,6 +37,7 @@ def through(value: object, codec: Codec | None = None) -> object:
     return reading.decode(type(value), tree)
 
 
+@settings(max_examples=50)
 @given(EVERY_FLOAT, EVERY_FLOAT)
 def test_floats_come_back_to_the_bit(one: float, other: float) -> None:
     seen = through(replace(HEALTHY, measured_at=MonotonicS(one), soc_pct=other))
@@ -47,6 +48,7 @@ def test_floats_come_back_to_the_bit(one: float, other: float) -> None:
         assert math.isnan(before) or before.hex() == after.hex()
 
 
+@settings(max_examples=50)
 @given(telemetries())
 def test_any_read_comes_back(telemetry: Telemetry) -> None:
     assert repr(through(telemetry)) == repr(telemetry)
@@ -102,6 +104,9 @@ class _Runs(LocalPolicy):
     @property
     def name(self) -> str:
         return "runs"
+
+    def power_kw(self, telemetry: Telemetry, limits: SiteLimits) -> float | None:
+        return None
 
 
 def _example(kind: type) -> object:

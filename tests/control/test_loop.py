@@ -74,7 +74,7 @@ def test_a_slow_device_is_an_overrun_and_keeps_the_grid() -> None:
 
 def test_the_dead_man_is_renewed_at_half_its_period() -> None:
     async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
-        device.dead_man_s = 120.0
+        device.forced.dead_man_s = 120.0
         await until(lambda: device.commanded_kw == 4.0)
         await asyncio.sleep(200)
         times = [at for at, power in device.commands if power == 4.0]

@@ -3,13 +3,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 import subprocess
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from bessai.errors import ModelError
-from tests.support.fleet_fakes import HOUR, FakePrices
-from tests.support.fleet_values import Rig, reading
+from bessai.model import AutonomyLevel, Freeze, Stops, Tenure
+from tests.support.fleet_fakes import HOUR, T0, FakePrices
+from tests.support.fleet_values import Rig, reading, snapshot
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -56,6 +59,36 @@ def test_known_numbers_have_their_true_value() -> None:
     assert get(samples, "plans_total") == 1.0
     price = {"market": "test_market", "node": "test_node", "currency": "USD"}
     assert get(samples, "price_per_mwh", **price) == 40.0
+
+
+def guarded_rig() -> Rig:
+    """Site a is frozen and only reads; b was stopped and has not heard yet; c is well."""
+    rig = Rig(site_ids=("a", "b", "c"))
+    frozen = Freeze("intrusion", "a stranger writes", T0, after_revision=0)
+    strange = replace(
+        snapshot("a", 1, T0, reading()),
+        autonomy=AutonomyLevel.SAFE_STOP,
+        stops=Stops(freeze=frozen),
+        tenure=Tenure.UNCONFIRMED,
+        epoch=7,
+        intrusion_score=0.75,
+    )
+    rig.fleet.report([strange, *(snapshot(s, 1, T0, reading()) for s in ("b", "c"))])
+    asyncio.run(rig.fleet.stop_site("b", "Ana", "smoke"))
+    return rig
+
+
+def test_levels_tenure_stops_and_intrusion_are_told_per_site() -> None:
+    samples = samples_of(guarded_rig().fleet.metrics_text())
+    for level in AutonomyLevel:
+        wanted = float(level is AutonomyLevel.SAFE_STOP)
+        assert get(samples, "autonomy_level", site_id="a", level=level) == wanted
+    for tenure in Tenure:
+        wanted = float(tenure is Tenure.UNCONFIRMED)
+        assert get(samples, "site_tenure", site_id="a", tenure=tenure) == wanted
+    assert [get(samples, "site_stopped", site_id=s) for s in "abc"] == [1.0, 1.0, 0.0]
+    assert [get(samples, "site_epoch", site_id=s) for s in "ac"] == [7.0, 0.0]
+    assert [get(samples, "intrusion_score", site_id=s) for s in "ac"] == [0.75, None]
 
 
 def test_the_cycle_histogram_is_cumulative_and_complete() -> None:
@@ -105,8 +138,9 @@ def test_planning_that_fails_is_seen() -> None:
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_promtool_finds_nothing_to_say() -> None:
+@pytest.mark.parametrize("rig", [full_rig, guarded_rig])
+def test_promtool_finds_nothing_to_say(rig: Callable[[], Rig]) -> None:
     command = ["promtool", "check", "metrics"]
-    text = full_rig().fleet.metrics_text()
+    text = rig().fleet.metrics_text()
     found = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")

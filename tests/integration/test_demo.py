@@ -160,6 +160,37 @@ def test_a_killed_fleet_actor_loses_no_earnings_and_sites_go_on(demo: Demo) -> N
         assert counters.cycles > count
 
 
+def test_a_stop_outlives_the_fleet_and_the_site_until_it_is_released(demo: Demo) -> None:
+    said = ("--reason", "smoke", "--by", "Ana", "--url", demo.url)
+    status, text = bessai("stop", "calama", *said)
+    assert status == 0, text
+    assert "calama: obeys after" in text
+    before = demo.sites()["calama"].pid
+    assert before is not None
+    fleet = next(
+        p for p in processes_of(str(demo.folder)) if p.name().startswith("ray::FleetActor")
+    )
+    fleet.kill()
+    os.kill(before, signal.SIGKILL)
+
+    def rests() -> SiteView | None:
+        answer = demo.get("/api/v1/sites/calama")
+        if answer.status_code != httpx.codes.OK:
+            return None  # the fleet is away
+        site = SiteView.model_validate_json(answer.content)
+        obeys = site.stop is not None and site.stop.obeyed
+        return site if obeys and site.pid != before else None
+
+    site = eventually(rests, 90)
+    assert site.stop is not None
+    assert (site.stop.active, site.stop.by, site.autonomy) == (True, "Ana", "safe_stop")
+    assert demo.sites()["tocopilla"].stop is None
+    status, text = bessai("release", "calama", *said)
+    assert status == 0, text
+    assert "calama: ends the stop by Ana: smoke" in text
+    demo.wait_until_running()
+
+
 def test_the_training_job_runs_on_the_same_ray(demo: Demo, tmp_path: Path) -> None:
     submit = subprocess.run(
         [

@@ -19,6 +19,7 @@ from bessai.safety import (
     observe,
     validate_envelope,
 )
+from bessai.safety.flow import VAGUE_PCT
 from bessai.safety.plausible import FORGET_S, HOLD_S, LONGEST_HOLD_S, OVER_S
 from bessai.units import MonotonicS
 from tests.safety.battery_play import Lie, Play, Scene
@@ -27,6 +28,14 @@ from tests.support.site_values import LIMITS, telemetry_at
 FOUND_WITHIN_PCT = 7.0
 """So much of the capacity flows at most until a frozen state of charge is found, at a power above
 half of the inverter's size, a round trip of 90 % and reads close enough."""
+
+
+HONEST = [
+    Scene(speed=10.0, cycle_s=2.0, resolution_pct=1.0, stated_share=0.5, noise_kw=0.05),
+    Scene(speed=60.0, cycle_s=0.5, noise_kw=0.05),
+    Scene(capacity_kwh=2000.0, size_kw=1000.0, noise_kw=10.0, resolution_pct=1.0, speed=20.0),
+    Scene(speed=600.0, cycle_s=0.2, lag=0.9, efficiency_pct=80.0),
+]
 
 
 def seen_by(trace: Trace, seen: Telemetry) -> Envelope:
@@ -133,6 +142,47 @@ def test_a_state_of_charge_that_ignores_the_power_is_found(
     assert flowed_pct < FOUND_WITHIN_PCT
     expected = "soc_frozen" if lied(telemetry_at(0.0, soc_pct=40.0)).soc_pct == 50.0 else None
     assert codes(play.trace) == {expected or "soc_against_power"}
+
+
+@pytest.mark.parametrize(
+    "reads",
+    [
+        # The first state of charge was taken late in its read, the second early.
+        [(-5.0, 50.0), (-5.0, 50.0), (-5.0, 58.0), (-5.0, 66.0)],
+        # The power began late in the third read, just before it was taken.
+        [(0.0, 50.0), (0.0, 50.0), (-5.0, 50.0), (-5.0, 50.8), (-5.0, 58.0)],
+        # The command changed between any two reads.
+        [(5.0, 50.0), (-5.0, 50.0), (5.0, 50.0), (-5.0, 50.0), (5.0, 50.0)],
+    ],
+)
+def test_what_may_have_flowed_before_a_value_was_taken_is_not_sure(
+    reads: list[tuple[float, float]],
+) -> None:
+    trace = Trace()
+    for number, (power, soc) in enumerate(reads):
+        seen = telemetry_at(100.0 + number, soc_pct=soc, active_power_kw=power)
+        trace = observe(trace, seen, LIMITS, 600.0)  # a read is 8 % of the capacity at 5 kW
+    assert trace.findings == ()
+
+
+@pytest.mark.parametrize("share", [-1.0, -0.1, 0.1, 1.0])
+@pytest.mark.parametrize("scene", HONEST)
+def test_a_battery_that_works_steadily_is_never_doubted(scene: Scene, share: float) -> None:
+    play = Play(scene, 50.0)
+    for _ in range(1500):
+        play.read()
+        play.act(share * scene.size_kw)
+    assert play.through_kwh > 0.25 * scene.capacity_kwh
+    assert play.trace.findings == ()
+
+
+def test_hours_of_rest_hide_a_frozen_state_of_charge_by_two_percent_at_most() -> None:
+    play = Play(Scene(speed=30.0))
+    for _ in range(6 * 120):
+        play.read(frozen_at(50.0))
+        play.act(0.0)
+    play_until_found(play, -5.0, frozen_at(50.0))
+    assert play.through_kwh < 0.01 * (FOUND_WITHIN_PCT + VAGUE_PCT / 2) * 10.0
 
 
 def test_a_finding_names_its_values() -> None:

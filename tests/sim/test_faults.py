@@ -9,16 +9,21 @@ from hypothesis import strategies as st
 from bessai.errors import BessaiError
 from bessai.sim.faults import FAULT_FORMS, Fault, FaultKind, Faults, parse_faults
 
+FORMS = dict(zip(FaultKind, FAULT_FORMS.split(", "), strict=True))
 NUMBERS = st.floats(0, 3600).map(lambda value: float(f"{value:g}"))
 FAULTS = st.one_of(
-    st.sampled_from(FaultKind)
-    .filter(lambda kind: kind.value not in ("drop", "delay", "busy_storm", "reboot", "alarm"))
-    .map(Fault),
+    st.sampled_from(FaultKind).filter(lambda kind: ":" not in FORMS[kind]).map(Fault),
     st.integers(1, 999).map(lambda n: Fault(FaultKind.DROP, float(n))),
     NUMBERS.map(lambda s: Fault(FaultKind.DELAY, s)),
     NUMBERS.map(lambda s: Fault(FaultKind.REBOOT, s)),
     st.floats(0, 1).map(lambda s: Fault(FaultKind.BUSY_STORM, float(f"{s:g}"))),
     st.integers(0, 63).map(lambda bit: Fault(FaultKind.ALARM, float(bit), "m701.Alrm")),
+    st.floats(0, 1).map(lambda s: Fault(FaultKind.DROP_SHARE, float(f"{s:g}"))),
+    st.just(Fault(FaultKind.STUCK, point="m713.SoC")),
+    NUMBERS.map(lambda pct: Fault(FaultKind.SOC_DRIFT, -pct)),
+    st.integers(-100, 100).map(lambda pct: Fault(FaultKind.SOC_OFFSET, float(pct))),
+    NUMBERS.map(lambda kw: Fault(FaultKind.ROGUE, -kw)),
+    st.integers(1, 3600).map(lambda s: Fault(FaultKind.ROGUE, 2.5, every_s=float(s))),
 )
 
 
@@ -33,6 +38,9 @@ def test_every_fault_survives_its_text(faults: list[Fault]) -> None:
         ("drop", Fault(FaultKind.DROP, 1.0)),
         ("busy_storm", Fault(FaultKind.BUSY_STORM, 0.5)),
         ("reboot", Fault(FaultKind.REBOOT, 20.0)),
+        ("drop_share", Fault(FaultKind.DROP_SHARE, 0.3)),
+        ("rogue:-2", Fault(FaultKind.ROGUE, -2.0)),
+        ("rogue:2:5", Fault(FaultKind.ROGUE, 2.0, every_s=5.0)),
         (" delay:2.5 ", Fault(FaultKind.DELAY, 2.5)),
     ],
 )
@@ -55,6 +63,14 @@ def test_what_may_be_left_out(text: str, fault: Fault) -> None:
         ("busy_storm:2", "0 to 1"),
         ("alarm:7", "use alarm:POINT:BIT"),
         ("alarm:alarm_1:64", "0 to 63"),
+        ("alarm", "needs a point.*use alarm:POINT:BIT"),
+        ("stuck", "needs a point.*use stuck:POINT"),
+        ("stuck:soc:1", "stuck takes no amount"),
+        ("drop_share:30", "use drop_share:SHARE, 0 to 1"),
+        ("soc_offset", "use soc_offset:PERCENT"),
+        ("rogue", "use rogue:KW:EVERY_S"),
+        ("rogue:2:0", "EVERY_S in seconds, 0.1 to 3600"),
+        ("rogue:2:1:3", "no such amount"),
     ],
 )
 def test_a_wrong_text_is_one_line_with_a_fix(text: str, line: str) -> None:

@@ -108,7 +108,7 @@ async def test_faults_are_injected_through_the_socket(
 ) -> None:
     await simulator.start()
     path = tmp_path / "control"
-    control = await serve_control(path, simulator.set_fault)
+    control = await serve_control(path, simulator)
     await asyncio.to_thread(inject_fault, path, "south", "busy")
     assert list(simulator.inverter(SOUTH).faults) == [Fault.BUSY]
     await asyncio.to_thread(inject_fault, path, "south", "drop:5,delay:0.1")
@@ -124,7 +124,7 @@ async def test_faults_are_injected_through_the_socket(
 async def test_a_line_that_is_no_request_is_answered(
     simulator: SimulatorServer, tmp_path: Path
 ) -> None:
-    control = await serve_control(tmp_path / "control", simulator.set_fault)
+    control = await serve_control(tmp_path / "control", simulator)
     reader, writer = await asyncio.open_unix_connection(tmp_path / "control")
     for line, said in (
         (b"hello\n", b"not a request"),
@@ -150,7 +150,7 @@ async def test_a_control_path_that_cannot_be_is_one_clear_line(
 ) -> None:
     for path in (tmp_path / ("x" * 120), tmp_path / "no" / "folder"):
         with pytest.raises(ConfigError, match="control socket"):
-            await serve_control(path, simulator.set_fault)
+            await serve_control(path, simulator)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,7 @@ def test_the_battery_covers_the_load_and_stores_the_surplus(
     device = simulated(clock, spec=with_site(pv_kw=pv_kw, load_kw=load_kw), speed=360.0)
     assert device.power_kw == battery_kw
     clock.at_s += 1.0
-    device.advance()
-    device.read(37113, 2)
+    device.show()
     number = device.bank.number
     assert number("meter_active_power") == grid_kw * 1000
     assert number("pv_input_power") == pv_kw * 1000
@@ -54,7 +53,7 @@ def test_a_forced_command_goes_before_the_devices_own_mode() -> None:
     device = simulated(HandClock(), spec=with_site(pv_kw=3.0, load_kw=1.0))
     discharge(device, 4000)
     assert device.power_kw == 4.0
-    device.read(37113, 2)
+    device.show()
     assert device.bank.number("meter_active_power") == 6000
     assert device.bank.reading.enum("unit1_working_mode") == "forcible charge/discharge"
 
@@ -100,7 +99,7 @@ def test_the_counters_of_the_day_start_again_after_a_day() -> None:
     discharge(device, 1000)
     for _ in range(26):
         clock.at_s += 1.0
-        device.read(37765, 2)
+        device.show()
         if clock.at_s == 1002.0:
             assert device.bank.number("day_discharge") == pytest.approx(2.0)
     assert device.bank.number("day_discharge") < 2.0
@@ -154,6 +153,57 @@ def test_frozen_values_stand_still_while_commands_are_taken() -> None:
     assert device.read(47100, 1) == [2]
     faulty(device, "none")
     assert device.read(37760, 1) < [500]  # type: ignore[operator]
+
+
+def test_a_part_of_a_value_is_as_fresh_as_the_whole() -> None:
+    device = simulated(HandClock())
+    discharge(device, 3000)
+    assert device.read(37766, 1) == [0x10000 - 3000]
+    assert device.read(37765, 1) == [0xFFFF]
+
+
+def test_one_point_may_be_stuck_while_the_others_move() -> None:
+    clock = HandClock()
+    device = simulated(clock, speed=3600.0)
+    faulty(device, "stuck:soc")
+    discharge(device, 3000)
+    clock.at_s += 0.5
+    assert device.read(37760, 1) == [500]
+    assert device.read(37765, 2) == [0xFFFF, 0x10000 - 3000]
+    faulty(device, "none")
+    assert device.read(37760, 1) < [500]  # type: ignore[operator]
+
+
+def test_a_point_that_is_not_measured_cannot_be_stuck() -> None:
+    device = simulated(HandClock())
+    with pytest.raises(ConfigError, match=r"measures no such point.*use one of .*soc"):
+        faulty(device, "stuck:forced_command")
+    assert list(device.faults) == []
+
+
+def test_a_state_of_charge_may_be_reported_wrong() -> None:
+    clock = HandClock()
+    device = simulated(clock, speed=3600.0)
+    faulty(device, "soc_offset:-20")
+    assert device.read(37760, 1) == [300]
+    faulty(device, "soc_offset:5,soc_drift:10")
+    clock.at_s += 2.0
+    assert device.read(37760, 1) == [750]
+    clock.at_s += 20.0
+    assert device.read(37760, 1) == [1000]
+    assert device.soc_pct == 50.0, "what the battery holds is another matter"
+    faulty(device, "none")
+    assert device.read(37760, 1) == [500]
+
+
+def test_a_device_that_reboots_gives_no_power_in_its_own_mode() -> None:
+    clock = HandClock()
+    device = simulated(clock, spec=with_site(load_kw=2.0))
+    assert device.power_kw == 2.0
+    faulty(device, "reboot:5")
+    assert device.power_kw == 0.0
+    device.booted()
+    assert device.power_kw == 2.0
 
 
 def test_no_effect_takes_the_command_and_leaves_the_battery() -> None:

@@ -104,7 +104,7 @@ class Fenced:
         )
         self._driver: subprocess.Popen[str] | None = None
         self._simulator: subprocess.Popen[bytes] | None = None
-        self.watch: PortWatch
+        self.watch = PortWatch(0, run.marker)
 
     @property
     def store_url(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from bessai.errors import BessaiError, DeviceBusy, DeviceError, DeviceTimeout, Fenced
 from bessai.model import (
@@ -22,6 +22,27 @@ from tests.support.site_time import virtual_now
 from tests.support.site_values import HEALTHY
 
 
+@dataclass(slots=True)
+class Forced:
+    """The command registers of an inverter.
+
+    Attributes:
+        kw: What they hold, or None.
+        armed_at: When it was written.
+        dead_man_s: Forgets a command after this time, if set.
+    """
+
+    kw: float | None = None
+    armed_at: float = 0.0
+    dead_man_s: float | None = None
+
+    def now(self) -> float | None:
+        """The command that is still in force."""
+        if self.dead_man_s is not None and virtual_now() - self.armed_at > self.dead_man_s:
+            self.kw = None
+        return self.kw
+
+
 class FakeDevice:
     """An inverter that follows its commands at once, and fails on demand.
 
@@ -33,21 +54,20 @@ class FakeDevice:
         read_s, connect_s: How long these take.
         register_s: How long each of the four register writes of a command takes.
         sent: When each register was sent, with the power of its command.
-        dead_man_s: Forgets a command after this time, if set.
+        forced: Its command registers; another handle may share them.
         keeps_command: How many releases are refused before one is taken.
         may_write: Asked before each register, as the driver does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forced: Forced | None = None) -> None:
+        self.forced = forced or Forced()
         self.base: Telemetry = HEALTHY
         self.fault: str | None = None
         self.refuse = False
         self.follows = True
-        self.dead_man_s: float | None = None
         self.read_s = 0.05
         self.connect_s = 0.0
         self.register_s = 0.0
-        self.commanded_kw: float | None = None
         self.commands: list[tuple[float, float]] = []
         self.sent: list[tuple[float, float]] = []
         self.reads: list[float] = []
@@ -56,7 +76,15 @@ class FakeDevice:
         self.closed = 0
         self.keeps_command = 0
         self.may_write: Callable[[], None] = _always
-        self._armed_at = 0.0
+
+    @property
+    def commanded_kw(self) -> float | None:
+        """The command in force; setting it is what somebody else does."""
+        return self.forced.now()
+
+    @commanded_kw.setter
+    def commanded_kw(self, power_kw: float | None) -> None:
+        self.forced.kw, self.forced.armed_at = power_kw, virtual_now()
         self._counted_at: float | None = None
         self._gone_pct = 0.0
 
@@ -104,8 +132,7 @@ class FakeDevice:
                 return PartiallyApplied(done, "power", str(error)) if done else Rejected(str(error))
             self.sent.append((virtual_now(), power_kw))
             await asyncio.sleep(self.register_s)
-        self._armed_at = virtual_now()
-        self.commands.append((self._armed_at, power_kw))
+        self.commands.append((virtual_now(), power_kw))
         self.commanded_kw = power_kw
         return Applied(power_kw, writes=4)
 
@@ -128,8 +155,6 @@ class FakeDevice:
 
     async def _behave(self) -> None:
         await asyncio.sleep(self.read_s)
-        if self.dead_man_s is not None and virtual_now() - self._armed_at > self.dead_man_s:
-            self.commanded_kw = None
         match self.fault:
             case "dead":
                 raise DeviceTimeout("no answer within 3 s")

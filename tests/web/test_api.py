@@ -162,6 +162,10 @@ def test_openapi_lists_every_route_and_its_problems(api: httpx.Client) -> None:
             "health",
             "version",
             "events",
+            "sites/{site_id}/stop",
+            "sites/{site_id}/release",
+            "fleet/stop",
+            "fleet/release",
         )
     }
     responses = document["paths"]["/api/v1/sites/{site_id}"]["get"]["responses"]

@@ -13,6 +13,7 @@ from actors.fleet import ServeApp
 from actors.ray_api import Actor
 from actors.serve.api import RayGateway
 from bessai.errors import ModelError
+from bessai.fleet.views import StopRequest
 
 
 async def test_where_no_fleet_runs_health_says_so_in_plain_words() -> None:
@@ -70,6 +71,14 @@ async def test_without_a_fleet_health_is_down_and_the_rest_unavailable(
     with pytest.raises(FleetUnavailable, match=r"no fleet answers now.*bessai up"):
         await gateway.live()
     assert len(found) == searches, "only a fleet that is gone for good is searched again"
+
+
+async def test_an_order_without_an_answer_may_have_been_taken_and_says_so() -> None:
+    gateway = RayGateway(lambda _name: FailingFleet(None, ActorUnavailableError("", None)))
+    said = StopRequest(by="Ana", reason="smoke")
+    for asked in (gateway.stop_site("a", said), gateway.release_fleet(said)):
+        with pytest.raises(FleetUnavailable, match=r"may have taken the order or not.*again"):
+            await asked
 
 
 @dataclass

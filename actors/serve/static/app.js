@@ -3,6 +3,7 @@
 import { DayChart } from "./chart.js";
 import { clock } from "./format.js";
 import { getJson, LiveLink, storeKey, Unauthorized } from "./link.js";
+import { Orders } from "./orders.js";
 import { showDetail, showHeader, showMarket, showPlanError, showTiles } from "./panels.js";
 import { SiteTable } from "./table.js";
 
@@ -14,6 +15,7 @@ const LINK_TEXT = {
 const state = { live: null, chosen: null, loaded: {} };
 const chart = new DayChart(get("chart"), get("chart-summary"));
 const table = new SiteTable(get("rows"), get("empty"), (id) => choose(id, true));
+const orders = new Orders(askKey);
 const link = new LiveLink({ snapshot: onSnapshot, unavailable: onUnavailable, lost: onLost, unauthorized: askKey });
 
 function setLink(name) {
@@ -56,11 +58,12 @@ function render() {
   showPlanError(fleet.plan_error);
   table.update(sites, state.chosen);
   const site = sites.find((one) => one.site_id === state.chosen);
+  orders.update(sites, site);
   get("detail").hidden = site === undefined;
   if (site === undefined) return;
-  showDetail(site);
+  showDetail(site, fleet.as_of);
   chart.setLive(fleet, site);
-  refresh(fleet, site.site_id);
+  refresh(fleet, site);
 }
 
 function choose(id, byUser) {
@@ -76,14 +79,14 @@ function choose(id, byUser) {
 }
 
 // One part is fetched again when its key changes; a failed fetch is tried with the next event.
-function refresh(fleet, siteId) {
+function refresh(fleet, { site_id: siteId, stop }) {
   const site = encodeURIComponent(siteId);
   const hour = fleet.clock.market_now.slice(0, 13);
   load("price", `${fleet.plan_version} ${hour}`, "price", (price) => {
     showMarket(price);
     chart.setPrice(price);
   });
-  load("plan", `${siteId} ${fleet.plan_version}`, `schedule?site_id=${site}`, (plans) => {
+  load("plan", `${siteId} ${fleet.plan_version} ${stop?.active === true}`, `schedule?site_id=${site}`, (plans) => {
     if (state.chosen === siteId) chart.setPlan(plans.schedules[0] ?? null);
   });
   load("history", siteId, `sites/${site}/history`, (history) => {

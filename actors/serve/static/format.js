@@ -53,6 +53,30 @@ export const day = (ms, short = false) => (short ? DAY_SHORT : DAY).format(ms);
 export const dateTime = (ms) => `${DAY_YEAR.format(ms)} ${HOUR_MINUTE.format(ms)} UTC`;
 export const words = (name) => name.replaceAll("_", " ");
 
+// Whose plan a site follows; a cached one with its age in market time.
+export function follows(site) {
+  if (site.autonomy === null) return null;
+  const aged = site.autonomy === "cached_schedule" && site.schedule_age_s !== null;
+  return words(site.autonomy) + (aged ? `, ${duration(site.schedule_age_s)} old` : "");
+}
+
+// What must not be overlooked about a site, as [class, text].
+function flags(site) {
+  const found = [];
+  if (site.autonomy === "safe_stop") found.push(["stop", "Safe stop"]);
+  if (site.stop !== null && !site.stop.obeyed) found.push(["wait", site.stop.active ? "Stop ordered" : "Release ordered"]);
+  if (site.tenure !== null && site.tenure !== "owner") found.push(["wait", "Only reads"]);
+  return found;
+}
+
+export function showFlags(element, site) {
+  const found = flags(site);
+  const key = found.map(([, text]) => text).join(", ");
+  if (element.dataset.said === key) return;
+  element.dataset.said = key;
+  element.replaceChildren(...found.map(([kind, text]) => node("span", `flag ${kind}`, text)));
+}
+
 export function way(kw) {
   if (kw === null || kw === undefined) return null;
   if (Math.abs(kw) < 0.05) return "idle";

@@ -14,8 +14,8 @@ function headers(accept) {
   return key ? { Accept: accept, "X-API-Key": key } : { Accept: accept };
 }
 
-async function request(path, accept, signal) {
-  const answer = await fetch(`api/v1/${path}`, { headers: headers(accept), cache: "no-store", signal });
+async function request(path, accept, signal, order = {}) {
+  const answer = await fetch(`api/v1/${path}`, { headers: headers(accept), cache: "no-store", signal, ...order });
   if (answer.status === 401) throw new Unauthorized("key missing or wrong");
   if (!answer.ok) throw new Error(await problemText(answer));
   return answer;
@@ -32,6 +32,12 @@ async function problemText(answer) {
 
 export const getJson = async (path) =>
   (await request(path, "application/json", AbortSignal.timeout(8000))).json();
+
+export async function postJson(path, body) {
+  const sent = { ...headers("application/json"), "Content-Type": "application/json" };
+  const order = { method: "POST", headers: sent, body: JSON.stringify(body) };
+  return (await request(path, "application/json", AbortSignal.timeout(8000), order)).json();
+}
 
 // Splits a text stream into events; see https://html.spec.whatwg.org/multipage/server-sent-events.html
 export class EventParser {

@@ -1,7 +1,7 @@
 // Header, tiles and the values of the chosen site.
 
 import {
-  celsius, dateTime, duration, energy, money, node, percent, power, price, show, way, words,
+  celsius, dateTime, duration, energy, follows, money, node, percent, power, price, show, showFlags, way, words,
 } from "./format.js";
 
 const get = (id) => document.getElementById(id);
@@ -77,22 +77,54 @@ export function showPlanError(text) {
   show(get("plan-error"), text === null ? "" : `No new plan: ${text}`);
 }
 
-export function showDetail(site) {
+export function showDetail(site, asOf) {
   show(get("detail-title"), site.site_id);
   show(get("detail-state"), words(site.state));
   get("detail-state").className = `pill s-${site.state}`;
+  showFlags(get("detail-flags"), site);
   show(get("detail-why"), site.error ?? site.setpoint_reason);
   get("detail-why").classList.toggle("error", site.error !== null);
-  showFacts(facts(site));
+  showFacts(facts(site, asOf));
 }
 
-function facts(site) {
+// How long something has held, by the fleet's wall clock.
+const since = (moment, asOf) =>
+  moment === null ? "" : `, for ${duration(Math.max(0, Date.parse(asOf) - Date.parse(moment)) / 1000)}`;
+
+function follow(site, asOf) {
+  const text = follows(site);
+  if (text === null) return null;
+  const cause = site.autonomy_cause === null ? "" : `: ${site.autonomy_cause}`;
+  return text + since(site.autonomy_since, asOf) + cause;
+}
+
+// Only what is out of the ordinary, so that it is seen.
+function guards(site, asOf) {
+  const found = [];
+  if (site.stop !== null) found.push(["Stop", stopped(site, asOf)]);
+  if (site.tenure !== null && site.tenure !== "owner") found.push(["Process", reader(site)]);
+  if (site.intrusion.length) found.push(["Intrusion", site.intrusion.join("; ")]);
+  return found;
+}
+
+function reader(site) {
+  return `only reads (${words(site.tenure)})${site.tenure_reason === null ? "" : `: ${site.tenure_reason}`}`;
+}
+
+function stopped({ stop }, asOf) {
+  const did = stop.active ? (stop.kind === "freeze" ? "frozen" : "stopped") : "released";
+  return `${did} by ${stop.by}${since(stop.at, asOf)}: ${stop.reason}${stop.obeyed ? "" : ", not obeyed yet"}`;
+}
+
+function facts(site, asOf) {
   const { bounds, narrowings } = site;
   return [
     ["State of charge", percent(site.soc_pct, 1)],
     ["Power", power(site.active_power_kw, true)],
     ["Grid connection", power(site.grid_power_kw, true)],
     ["Setpoint", power(site.setpoint_kw, true)],
+    ["Follows", follow(site, asOf)],
+    ...guards(site, asOf),
     ["Allowed", bounds && `${power(bounds.lower_kw, true)} to ${power(bounds.upper_kw, true)}`],
     ["Limited by", narrowings.length ? narrowings.map((n) => n.text).join("; ") : bounds && "nothing"],
     ["Capacity", energy(site.capacity_kwh)],
@@ -106,8 +138,10 @@ function facts(site) {
 
 function showFacts(pairs) {
   const list = get("facts");
-  if (list.children.length !== pairs.length) {
-    list.replaceChildren(...pairs.map(([name]) => fact(name)));
+  const names = pairs.map(([name]) => name);
+  if (list.dataset.names !== String(names)) {
+    list.dataset.names = String(names);
+    list.replaceChildren(...names.map(fact));
   }
   pairs.forEach(([, text], index) => show(list.children[index].lastElementChild, text));
 }

@@ -1,6 +1,6 @@
 // The table of sites: rows are kept and updated in place, so that focus and reading survive.
 
-import { money, node, percent, power, show, way, words } from "./format.js";
+import { follows, money, node, percent, power, show, showFlags, way, words } from "./format.js";
 
 const LABELS = ["Site", "State", "State of charge", "Power", "Setpoint", "Why", "Follows", "Earned"];
 
@@ -21,6 +21,7 @@ class Row {
     this.button.type = "button";
     this.profile = node("span", "muted small");
     this.state = node("span", "pill");
+    this.flags = node("span", "flags");
     this.soc = node("span", "num");
     this.bar = node("span", "fill");
     this.power = node("span", "num");
@@ -28,6 +29,7 @@ class Row {
     this.why = node("span", "reason");
     this.error = node("span", "error");
     this.autonomy = node("span");
+    this.cause = node("span", "cause small");
     this.earned = node("span", "num");
     this.element.append(...this.#cells());
     this.element.addEventListener("click", () => choose(siteId));
@@ -44,12 +46,12 @@ class Row {
     gauge.append(this.bar);
     return [
       head,
-      cell(1, "c-state", this.state),
+      cell(1, "c-state", this.state, this.flags),
       cell(2, "c-soc", gauge, this.soc),
       cell(3, "c-power right", this.power),
       cell(4, "c-setpoint right", this.setpoint),
       cell(5, "c-why", this.why, this.error),
-      cell(6, "c-follows", this.autonomy),
+      cell(6, "c-follows", this.autonomy, this.cause),
       cell(7, "c-earned right", this.earned),
     ];
   }
@@ -70,7 +72,12 @@ class Row {
     this.why.hidden = site.setpoint_reason === null && site.error !== null;
     show(this.error, site.error ?? "");
     this.error.hidden = site.error === null;
-    show(this.autonomy, site.autonomy === null ? null : words(site.autonomy));
+    showFlags(this.flags, site);
+    show(this.autonomy, follows(site));
+    const lesser = site.autonomy !== null && site.autonomy !== "fleet" &&
+      site.autonomy_cause !== null && site.autonomy_cause !== site.setpoint_reason;
+    show(this.cause, lesser ? site.autonomy_cause : "");
+    this.cause.hidden = !lesser;
     show(this.earned, money(site.earnings.amount, site.earnings.currency));
   }
 }

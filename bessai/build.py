@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import cast
 
 from bessai.config import DeviceProfile, SiteConfig, load_profile
+from bessai.config.load import registry_root
 from bessai.config.paths import state_folder
 from bessai.config.secret import password_from
 from bessai.config.site import LoginConfig, TlsConfig
 from bessai.control import Clocks, SiteLoop
 from bessai.control.guards import SiteGuards
+from bessai.control.intruders import IntrusionGuard
 from bessai.control.ledger import ForeignPolicy
 from bessai.control.logbook import Logbook, LogLimits, decision_file
 from bessai.control.owner_lock import OwnerLock
@@ -26,10 +29,14 @@ from bessai.devices import ModbusInverter
 from bessai.devices.budget import Budget
 from bessai.devices.logins import Credentials
 from bessai.devices.tls import TlsSettings
-from bessai.errors import ConfigError
+from bessai.errors import ConfigError, ModelError
+from bessai.intrusion import SiteWatch, load_model
 from bessai.model import MarketClock
+from bessai.modelstore.store import ModelStore
 from bessai.plugins import load_plugin
 from bessai.ports import Authority, LocalPolicy, Uplink
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +86,7 @@ def build_site(
     site, clocks = spec.site, Clocks()
     profile = profile or load_profile(site.profile)
     connection = profile.connection
-    guards = _guards(spec, authority, end, clocks)
+    guards = _guards(spec, profile, authority, end, clocks)
     device = ModbusInverter(
         site.site_id,
         site.host,
@@ -111,7 +118,11 @@ def build_site(
 
 
 def _guards(
-    spec: SiteSpec, authority: Authority, end: Callable[[str], None], clocks: Clocks
+    spec: SiteSpec,
+    profile: DeviceProfile,
+    authority: Authority,
+    end: Callable[[str], None],
+    clocks: Clocks,
 ) -> SiteGuards:
     owner = this_process()
     return SiteGuards(
@@ -122,7 +133,28 @@ def _guards(
         stops=StopFile(memory_of(spec) / f"{spec.site.id}.stops.json"),
         watchdog=Watchdog(end),
         log=_logbook(spec),
+        intruders=_intruders(spec, profile),
     )
+
+
+def _intruders(spec: SiteSpec, profile: DeviceProfile) -> IntrusionGuard:
+    """The site's watch; without its model it still knows commands that are not ours."""
+    policy = spec.site.intrusion
+    if policy == "off":
+        return IntrusionGuard()
+    model, degraded = None, None
+    try:
+        model = load_model(ModelStore(registry_root() / "models"))
+    except ModelError as error:
+        degraded = f"no intrusion model: {error}"
+        log.warning("%s", degraded, extra={"site_id": spec.site.id})
+    watch = SiteWatch(
+        spec.site.limits(profile),
+        model=model,
+        effect_s=profile.effect.within_s,
+        speed=spec.clock.speed,
+    )
+    return IntrusionGuard(watch, policy, degraded)
 
 
 def _logbook(spec: SiteSpec) -> Logbook:

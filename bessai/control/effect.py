@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -76,9 +77,13 @@ def tolerance_kw(target_kw: float, limits: SiteLimits) -> float:
 def _device_bounds(telemetry: Telemetry, limits: SiteLimits) -> Bounds:
     charge, discharge = telemetry.charge_limit_kw, telemetry.discharge_limit_kw
     return Bounds(
-        -(limits.max_charge_kw if charge is None else max(0.0, charge)),
-        limits.max_discharge_kw if discharge is None else max(0.0, discharge),
+        -_limit_kw(charge, limits.max_charge_kw), _limit_kw(discharge, limits.max_discharge_kw)
     )
+
+
+def _limit_kw(told_kw: float | None, own_kw: float) -> float:
+    """What the device tells, where that is a number."""
+    return own_kw if told_kw is None or not math.isfinite(told_kw) else max(0.0, told_kw)
 
 
 def _near_limit(target_kw: float, telemetry: Telemetry, limits: SiteLimits) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bessai.control.claims import NoRivals
+from bessai.control.intruders import IntrusionGuard
 from bessai.control.logbook.entries import DecisionLog, NoLog
 from bessai.control.owner_lock import OwnerLock
 from bessai.control.permit import GAP_CYCLES, Permit
@@ -28,6 +29,7 @@ class SiteGuards:
         stops: Where stops are remembered.
         watchdog: Ends the process when it stands still.
         log: The record of decisions.
+        intruders: Whether what is read may be.
     """
 
     owner: Owner
@@ -37,6 +39,7 @@ class SiteGuards:
     stops: StopFile
     watchdog: Watchdog
     log: DecisionLog
+    intruders: IntrusionGuard
 
     @classmethod
     def alone(cls, now: Callable[[], MonotonicS], cycle_s: float) -> SiteGuards:
@@ -49,6 +52,7 @@ class SiteGuards:
             stops=StopFile(None),
             watchdog=Watchdog(_nobody_watches),
             log=NoLog(),
+            intruders=IntrusionGuard(),
         )
 
 

@@ -13,7 +13,7 @@ from bessai.model import Telemetry
 from bessai.units import MonotonicS
 
 GUARD: Final = "intrusion detection"
-IntrusionPolicy = Literal["off", "alarm", "freeze"]
+IntrusionPolicy = Literal["alarm", "freeze"]
 
 
 class IntrusionGuard:
@@ -22,15 +22,22 @@ class IntrusionGuard:
     Args:
         watch: The watch, or None where it is off.
         policy: ``alarm`` shows, ``freeze`` rests the battery until a person releases the site.
+        degraded: Why the watch works with less than its model, or None.
 
     Attributes:
         score: Oddness of the last cycle, 0 to 1; None without a model.
         findings: What is wrong now; empty where nothing is.
     """
 
-    def __init__(self, watch: SiteWatch | None, policy: IntrusionPolicy) -> None:
+    def __init__(
+        self,
+        watch: SiteWatch | None = None,
+        policy: IntrusionPolicy = "alarm",
+        degraded: str | None = None,
+    ) -> None:
         self._watch = watch
         self._policy = policy
+        self.degraded: Final = degraded
         self._writes = 0
         self.score: float | None = None
         self.findings: tuple[str, ...] = ()
@@ -51,13 +58,13 @@ class IntrusionGuard:
         journal: Journal,
     ) -> None:
         """Judge one cycle before it is decided."""
-        if self._watch is None or self._policy == "off":
+        if self._watch is None:
             return
         ours = ledger.written_kw if ledger.confirmed_kw is None else ledger.confirmed_kw
         writes, self._writes = self._writes, 0
         verdict = self._watch.observe(telemetry, ours, now, read_s=read_s, writes=writes)
         self.score = verdict.score
-        self.findings = tuple(str(finding) for finding in verdict.findings)
+        self.findings = tuple(f"{f.what}; allowed: {f.allowed}" for f in verdict.findings)
         if verdict.change is Change.BEGAN:
             tally.blocked("intrusion")
             if self._policy == "freeze":

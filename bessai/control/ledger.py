@@ -257,7 +257,7 @@ def _kind(
     ledger: Ledger, target_kw: float, allowed: Bounds, now: MonotonicS, rules: WriteRules
 ) -> WriteKind | None:
     written = ledger.written_kw
-    ours = None if ledger.yielding else written
+    ours = None if ledger.yielding and ledger.quarrel else written
     in_force = [power for power in (ours, ledger.held_kw) if power is not None]
     if not all(allowed.contains(power, tolerance_kw=CONTAINED_KW) for power in in_force):
         return WriteKind.SAFETY

@@ -238,6 +238,9 @@ class SiteLoop:
             autonomy_cause=self._control.autonomy.cause,
             autonomy_since=self._wall_of(self._control.autonomy.since),
             stops=self._stops.stops,
+            intrusion_score=self._guards.intruders.score,
+            intrusion=self._guards.intruders.findings,
+            intrusion_degraded=self._guards.intruders.degraded,
         )
 
     async def _keep_asking(self) -> None:
@@ -356,13 +359,14 @@ class SiteLoop:
         self._connections = made
 
     async def _cycle(self) -> None:
-        telemetry = None
+        telemetry, started = None, self._clocks.now()
         if self._contact.link.connected:
             telemetry = await self._contact.read(self._rules.limits.max_age_s)
         if not self._contact.link.connected:
             self._control = self._control.after_loss()
             self._guards.log.lost()
         self._hear()
+        self._look_for_intruders(telemetry, self._clocks.now() - started)
         self._guards.permit.beat()
         self._ask_where_in_doubt()
         cycle = self._seen(telemetry)
@@ -377,6 +381,17 @@ class SiteLoop:
             await self._write(decision.write)
         link, problem = self._contact.link, self._contact.read_error
         self._record = record(link, decision, self._control, telemetry, problem)
+
+    def _look_for_intruders(self, telemetry: Telemetry | None, read_s: float) -> None:
+        self._guards.intruders.look(
+            telemetry,
+            self._control.ledger,
+            self._clocks.now(),
+            read_s=read_s,
+            stops=self._stops,
+            tally=self._tally,
+            journal=self._journal,
+        )
 
     def _hear(self) -> None:
         orders, told = self._reporter.orders, self._reporter.told
@@ -402,6 +417,7 @@ class SiteLoop:
         match outcome:
             case Applied() | PartiallyApplied():
                 self._tally.wrote(write.kind, outcome.writes, outcome.stored_writes)
+                self._guards.intruders.wrote(outcome.writes)
             case Rejected():
                 pass
         self._tally.write_failures += not isinstance(outcome, Applied)

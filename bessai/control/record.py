@@ -8,7 +8,7 @@ from typing import Final
 
 from bessai.control.arbitrate import HOLD_SOURCE
 from bessai.control.link import Link
-from bessai.control.step import ControlState, Decision
+from bessai.control.step import STOPPED, ControlState, Decision
 from bessai.model import (
     AutonomyLevel,
     Bounds,
@@ -110,8 +110,10 @@ def _read_problem(read_error: str | None, control: ControlState) -> str | None:
 
 
 def _problem(decision: Decision, control: ControlState) -> str | None:
-    if decision.allowed.holds:
-        return "holding: " + "; ".join(reason.text for reason in decision.allowed.holds)
+    # A stop is wanted, and shown as what it is; what else is wrong still counts.
+    faults = [reason.text for reason in decision.allowed.holds if reason.code != STOPPED]
+    if faults:
+        return "holding: " + "; ".join(faults)
     if control.write_error is not None:
         return f"command not accepted: {control.write_error}"
     if control.effect.failed and control.seen is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Final
 
 from bessai.control.arbitrate import arbitrate, blockers, choose
 from bessai.control.autonomy import NOT_STARTED, Autonomy, next_autonomy
@@ -53,6 +54,9 @@ from bessai.safety import (
 from bessai.safety import observe as observe_trace
 from bessai.safety.envelope import NOTHING_KNOWN
 from bessai.units import MonotonicS
+
+STOPPED: Final = "stopped"
+"""Code of the narrowing by a stop that a person must release."""
 
 HORIZON_CYCLES = 2.0
 """A setpoint acts until the next cycle's write, which may come almost a cycle late."""
@@ -195,6 +199,8 @@ def decide(
         _, setpoint = _setpoint(cycle, last.allowed, plan)
         if _same_wish(setpoint, last.setpoint):
             level = planned.autonomy.level
+            # What was written then need not be allowed now, e.g. after a doubt.
+            planned = replace(planned, last=last.without_write())
             return planned, Decision(last.setpoint, last.allowed, level, write=None, coasting=True)
     observed = _observed(state, rules, cycle)
     observed, plan = _plan(observed, rules, cycle, cycle.telemetry)
@@ -275,7 +281,7 @@ def _allowed(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Envelo
     allowed = envelope(state.seen, rules.limits, _outlook(state, rules, cycle), state.trace)
     if not cycle.stops.active:
         return allowed
-    stop = Narrowing("stopped", cycle.stops.text(), HOLD_BOUNDS)
+    stop = Narrowing(STOPPED, cycle.stops.text(), HOLD_BOUNDS)
     return Envelope(HOLD_BOUNDS, (stop, *allowed.narrowings))
 
 

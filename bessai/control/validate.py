@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from bessai.control.ledger import CONTAINED_KW, WriteKind
-from bessai.control.step import ControlState, Decision, SiteRules
+from bessai.control.step import STOPPED, ControlState, Decision, SiteRules
 from bessai.errors import SafetyError
 from bessai.model import AutonomyLevel
 from bessai.safety import nameplate
@@ -45,7 +45,7 @@ def validate_decision(state: ControlState, decision: Decision) -> None:
         raise SafetyError("is outside its bounds", field="setpoint", value=str(decision.setpoint))
     if not decision.setpoint.reason:
         raise SafetyError("has no reason", field="setpoint", value=str(decision.setpoint))
-    stopped = "stopped" in decision.allowed.codes
+    stopped = STOPPED in decision.allowed.codes
     if stopped and bounds.lower_kw != bounds.upper_kw:
         raise SafetyError("allows power in spite of a stop", field="bounds", value=str(bounds))
     if stopped and decision.autonomy is not AutonomyLevel.SAFE_STOP:

@@ -74,6 +74,7 @@ def fallbacks(condition: Condition) -> list[str]:
     lines += _line("sites that only read", _sites_that_only_read(condition.state))
     lines += _line("sites stopped, left out of planning", _sites_stopped(condition.state))
     lines += _line("stop or release not obeyed yet", condition.not_obeyed)
+    lines += _line("intrusion detection without its model", _sites_without_model(condition.state))
     return lines + _line("sites silent", _sites_in(condition.state, SiteState.SILENT))
 
 
@@ -98,6 +99,15 @@ def _sites_on(state: FleetState, level: AutonomyLevel) -> list[str]:
 def _sites_that_only_read(state: FleetState) -> list[str]:
     reporting = state.reporting() & ~state.writes
     return [state.site_ids[row] for row in np.flatnonzero(reporting)]
+
+
+def _sites_without_model(state: FleetState) -> list[str]:
+    found: list[str] = []
+    for row, site_id in enumerate(state.site_ids):
+        snapshot = state.snapshot(row)
+        if snapshot is not None and snapshot.intrusion_degraded is not None:
+            found.append(site_id)
+    return found
 
 
 def _sites_stopped(state: FleetState) -> list[str]:

@@ -114,6 +114,7 @@ class SiteSnapshot:
         stops: The operator's and the site's own stops.
         intrusion_score: Anomaly score of the last cycle, or None without a model.
         intrusion: What the intrusion detection says now; empty where nothing is odd.
+        intrusion_degraded: Why it works with less than its model, or None.
     """
 
     site_id: SiteId
@@ -138,6 +139,7 @@ class SiteSnapshot:
     stops: Stops = NO_STOPS
     intrusion_score: float | None = None
     intrusion: tuple[str, ...] = ()
+    intrusion_degraded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

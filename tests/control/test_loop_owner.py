@@ -464,7 +464,7 @@ def test_a_command_register_that_holds_no_number_does_not_end_the_site() -> None
     authority = FakeAuthority(ELSEWHERE)
 
     async def script(loop: SiteLoop, device: FakeDevice, _: FakeUplink) -> None:
-        device.commanded_kw = float("nan")
+        device.commanded_kw, device.follows = float("nan"), False
         await asyncio.sleep(10)
         assert tenure(loop) is Tenure.PROBATION
         error = loop.snapshot().error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -246,10 +246,18 @@ def test_level_cause_and_intrusion_of_a_live_site_are_shown_and_of_a_silent_one_
     assert [*known, site.intrusion_score, site.intrusion] == [None] * 6 + [[]]
 
 
-async def until_stopped(rig: Rig) -> None:
-    async with asyncio.timeout(10):
-        while Site(rig).report().stop is None:  # noqa: ASYNC110 - the store has no event
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - the store has no event
             await asyncio.sleep(0.02)
+
+
+def hears(rig: Rig) -> bool:
+    return Site(rig).report().stop is not None
+
+
+def blames_the_store(rig: Rig) -> bool:
+    return any(line.startswith("store: stop orders:") for line in rig.fleet.status().fallbacks)
 
 
 class SlowOrders(MemoryOrders):
@@ -274,7 +282,7 @@ async def test_an_order_whose_caller_went_away_is_heard_once_it_is_stored() -> N
     with pytest.raises(asyncio.CancelledError):
         await asked
     orders.gate.set()
-    await until_stopped(rig)
+    await until(lambda: hears(rig))
 
 
 async def test_an_order_that_another_process_stored_is_heard_too() -> None:
@@ -282,11 +290,10 @@ async def test_an_order_that_another_process_stored_is_heard_too() -> None:
     work = asyncio.create_task(rig.fleet.run())
     await asyncio.sleep(0.05)
     rig.orders.broken = True
-    await asyncio.sleep(1.2)
-    assert any(line.startswith("store: stop orders:") for line in rig.fleet.status().fallbacks)
+    await until(lambda: blames_the_store(rig))
     rig.orders.broken = False
     await Rig(orders=rig.orders).fleet.stop_site("a", "Ana", "by the other process")
-    await until_stopped(rig)
-    assert not any(line.startswith("store: ") for line in rig.fleet.status().fallbacks)
+    await until(lambda: hears(rig))
+    await until(lambda: not blames_the_store(rig))
     await rig.fleet.stop()
     await work

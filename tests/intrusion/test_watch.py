@@ -57,6 +57,7 @@ COMMANDS: list[tuple[str, list[tuple[float | None, float | None]], bool]] = [
     ("ours", [(2.0, 2.0)] * 5, False),
     ("rounded", [(1.99, 2.0)] * 5, False),
     ("one cycle behind", [(0.0, 0.0), (0.0, 2.0), (2.0, 2.0)], False),
+    ("always one cycle behind", [(0.0, 0.0), (0.0, 2.0), (2.0, 4.0), (4.0, -1.0)], False),
     ("one odd read", [(2.0, 2.0), (-3.0, 2.0), (2.0, 2.0)], False),
     ("foreign", [(2.0, 2.0), (-3.0, 2.0), (-3.0, 2.0)], True),
     ("foreign, answered, foreign", [(-3.0, 2.0), (2.0, 2.0), (-3.0, 2.0)], True),

@@ -22,6 +22,7 @@ class Scene:
     Attributes:
         capacity_kwh, size_kw: Of battery and inverter.
         stated_share: Capacity in the site file, as a share of the real one.
+        tells_capacity: Whether the device tells the real one.
         noise_kw: Largest error of the power, random and as a constant offset together.
         resolution_pct: Step of the state of charge shown.
         lag: Longest time a value is taken after the begin of its read, as a share of the cycle.
@@ -30,6 +31,7 @@ class Scene:
     capacity_kwh: float = 10.0
     size_kw: float = 5.0
     stated_share: float = 1.0
+    tells_capacity: bool = True
     efficiency_pct: float = 90.0
     noise_kw: float = 0.0
     resolution_pct: float = 0.1
@@ -97,7 +99,7 @@ class Play:
             self.now,
             soc_pct=min(max(soc, 0.0), 100.0),
             active_power_kw=round(self.power_kw + noise, 3),
-            capacity_kwh=scene.capacity_kwh,
+            capacity_kwh=scene.capacity_kwh if scene.tells_capacity else None,
             charge_limit_kw=scene.size_kw,
             discharge_limit_kw=scene.size_kw,
             temperature_c=round(self.state.temperature_c, 1),

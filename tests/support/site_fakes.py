@@ -76,6 +76,8 @@ class FakeDevice:
         self.closed = 0
         self.keeps_command = 0
         self.may_write: Callable[[], None] = _always
+        self._counted_at: float | None = None
+        self._gone_pct = 0.0
 
     @property
     def commanded_kw(self) -> float | None:
@@ -85,8 +87,6 @@ class FakeDevice:
     @commanded_kw.setter
     def commanded_kw(self, power_kw: float | None) -> None:
         self.forced.kw, self.forced.armed_at = power_kw, virtual_now()
-        self._counted_at: float | None = None
-        self._gone_pct = 0.0
 
     async def connect(self) -> DeviceIdentity:
         self.connects.append(virtual_now())

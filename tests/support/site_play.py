@@ -10,6 +10,7 @@ from bessai.config import BatteryConfig, SiteConfig
 from bessai.control import SiteLoop
 from bessai.control.claims import NoRivals
 from bessai.control.guards import SiteGuards
+from bessai.control.intruders import IntrusionGuard
 from bessai.control.ledger import ForeignPolicy
 from bessai.control.logbook.entries import NoLog
 from bessai.control.owner_lock import OwnerLock
@@ -40,6 +41,7 @@ def guards(
     stops: Path | None = None,
     lock: OwnerLock | None = None,
     owner: Owner = ME,
+    intruders: IntrusionGuard | None = None,
 ) -> SiteGuards:
     """Those of one process; call it inside the virtual loop."""
     return SiteGuards(
@@ -50,6 +52,7 @@ def guards(
         stops=StopFile(stops),
         watchdog=Watchdog(lambda _cause: None),
         log=NoLog(),
+        intruders=intruders or IntrusionGuard(),
     )
 
 
@@ -91,6 +94,7 @@ def play(
     ownership: OwnershipRules = ANY_FAMILY,
     foreign: ForeignPolicy = ForeignPolicy.REASSERT,
     local: LocalPolicy | None = None,
+    intruders: IntrusionGuard | None = None,
 ) -> None:
     """Run a site in virtual time beside a script, and stop it at the end."""
 
@@ -100,7 +104,7 @@ def play(
         loop = site_loop(
             device,
             uplink,
-            guards(authority, stops=stops),
+            guards(authority, stops=stops, intruders=intruders),
             renew_s=renew_s,
             ownership=ownership,
             foreign=foreign,

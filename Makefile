@@ -13,7 +13,7 @@ STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 CODE := bessai actors training tests tools
 
-.PHONY: help setup setup-dev demo test test-all lint types fmt bench docs lock clean
+.PHONY: help setup setup-dev demo test test-all lint types fmt bench chaos soak docs lock clean
 
 help: ## List these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ fmt: setup-dev ## Format and repair what can be repaired
 
 bench: setup-dev ## Measure; prints one line per benchmark
 	@for script in benchmarks/bench_*.py; do $(BIN)/python $$script; done
+
+chaos: setup-dev ## Break everything on purpose, 90 minutes; writes docs/reliability.md; ARGS="--quick"
+	@exec $(BIN)/python -m tests.chaos.campaign --report docs/reliability.md $(ARGS)
+
+soak: setup-dev ## 20 sites for 90 minutes, memory watched; writes docs/reliability.md
+	@exec $(BIN)/python -m tests.chaos.soak --report docs/reliability.md $(ARGS)
 
 docs: setup-dev ## Regenerate the profile's JSON schema and the page of devices, and check links
 	@$(BIN)/python -m bessai.config.schema registry/schema/device_profile.schema.json

@@ -149,36 +149,30 @@ def isolation_forest(sample: NDArray[np.float64], seed: int) -> IsolationForest:
 
 
 def to_forest(fitted: IsolationForest) -> Forest:
-    """The same forest as flat arrays, siblings side by side."""
-    parts: list[tuple[NDArray[np.float64], ...]] = []
-    roots, offset, depth = [], 0, 0
-    for estimator in fitted.estimators_:
-        tree = estimator.tree_
-        order, left = _siblings(tree.children_left, tree.children_right)
-        leaf = tree.children_left[order] < 0
-        edges = _depths(tree.children_left, tree.children_right)[order]
-        path = edges + mean_path(tree.n_node_samples[order])
-        parts.append(
-            (
-                np.where(leaf, 0, tree.feature[order]),
-                np.where(leaf, np.inf, tree.threshold[order]),
-                np.where(leaf, np.arange(len(order)), left) + offset,
-                np.where(leaf, path, 0.0),
-            )
-        )
-        roots.append(offset)
-        offset += len(order)
-        depth = max(depth, int(edges.max()))
-    feature, threshold, children, path = (np.concatenate(part) for part in zip(*parts, strict=True))
+    """The same forest as flat arrays, splits before leaves."""
+    trees = [estimator.tree_ for estimator in fitted.estimators_]
+    sizes = [tree.node_count for tree in trees]
+    offsets = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64)
+    left, right, feature, threshold, samples = (
+        np.concatenate([getattr(tree, name) for tree in trees])
+        for name in ("children_left", "children_right", "feature", "threshold", "n_node_samples")
+    )
+    edges = np.concatenate([_depths(t.children_left, t.children_right) for t in trees])
+    base, splits = np.repeat(offsets, sizes), left >= 0
+    # New place of each node: splits keep their order, leaves come after them.
+    place = np.where(splits, np.cumsum(splits) - 1, splits.sum() + np.cumsum(~splits) - 1)
+    path = np.zeros(len(left))
+    path[place[~splits]] = edges[~splits] + mean_path(samples[~splits])
     per_tree = float(mean_path(np.array([fitted.max_samples_]))[0])
     return Forest(
-        roots=np.array(roots, dtype=np.int64),
-        feature=feature.astype(np.int64),
-        threshold=threshold,
-        left=children.astype(np.int64),
+        roots=place[offsets],
+        feature=feature[splits].astype(np.int64),
+        threshold=threshold[splits],
+        left=place[(left + base)[splits]],
+        right=place[(right + base)[splits]],
         path=path,
-        depth=depth,
-        expected=per_tree * len(roots),
+        depth=int(edges.max()),
+        expected=per_tree * len(trees),
         n_features=int(fitted.n_features_in_),
     )
 
@@ -245,20 +239,6 @@ def _spread(sample: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np
     return spread
 
 
-def _siblings(
-    left: NDArray[np.int64], right: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Nodes in an order in which a right child follows its left one, and the new left children."""
-    order, new_left, at = [0], [0] * len(left), 0
-    while at < len(order):
-        node = order[at]
-        if left[node] >= 0:
-            new_left[at] = len(order)
-            order += [int(left[node]), int(right[node])]
-        at += 1
-    return np.array(order, dtype=np.int64), np.array(new_left, dtype=np.int64)
-
-
 def _depths(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.float64]:
     depths = np.zeros(len(left))
     for node in range(len(left)):  # a parent comes before its children
@@ -301,7 +281,7 @@ def _card(
             "limit_times_usual": model.params.limit,
             "forest_threshold": round(model.params.threshold, 6),
             "trees": float(model.forest.roots.size),
-            "nodes": float(model.forest.feature.size),
+            "nodes": float(model.forest.path.size),
             "depth": float(model.forest.depth),
             "train_site_days": float(options.train_days),
             "validation_site_days": float(options.validate_days),

@@ -142,9 +142,7 @@ def plain_forest_detector(options: Options, days: Sequence[Day]) -> Detector:
     rng = np.random.default_rng(1)
     fitted = isolation_forest(rows[rng.integers(0, len(rows), SAMPLES)].astype(np.float64), 1)
     forest: Forest = to_forest(fitted)
-    unseen = days_of(
-        [Job(VALIDATE_SEED + k) for k in range(PLAIN_VALIDATE_DAYS)], options.workers
-    )
+    unseen = days_of([Job(VALIDATE_SEED + k) for k in range(PLAIN_VALIDATE_DAYS)], options.workers)
     threshold = lowest_threshold([forest.score_many(day.features) for day in unseen])
     scores = {id(day): forest.score_many(day.features) for day in days}
     return lambda day: alarm_spans(scores[id(day)] < threshold, NEEDED, WINDOW)

@@ -306,8 +306,7 @@ def _outlook(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Outloo
     that read nothing grants none. Where the device holds another command than ours, or none, power
     grows from there.
     """
-    now, ledger = cycle.now, state.ledger
-    other = ledger.quarrel or ledger.held_kw is not None
+    now = cycle.now
     since_s = rules.cycle_s if state.decided_at is None else now - state.decided_at
     pace_s = since_s if since_s <= rules.limits.max_age_s else rules.cycle_s
     ramp_s = min(max(since_s, rules.cycle_s), 2 * rules.cycle_s)
@@ -316,8 +315,16 @@ def _outlook(state: ControlState, rules: SiteRules, cycle: CycleInput) -> Outloo
         since_last_s=0.0 if cycle.telemetry is None else ramp_s,
         horizon_s=HORIZON_CYCLES * max(rules.cycle_s, pace_s),
         speed=rules.speed,
-        last_power_kw=_number(ledger.held_kw) if other else state.power_kw,
+        last_power_kw=_known_kw(state, rules.writes),
     )
+
+
+def _known_kw(state: ControlState, rules: WriteRules) -> float:
+    """What the device does as far as it tells: another command than ours, none, or ours."""
+    ledger, written = state.ledger, state.ledger.written_kw
+    if written is None or ledger.quarrel:
+        return _number(ledger.held_kw)
+    return state.power_kw if abs(state.power_kw - written) <= rules.change_kw else written
 
 
 def _decision(

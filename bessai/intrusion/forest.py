@@ -8,7 +8,7 @@ over its expectation, between -1 (alone) and 0; lower is odder.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,14 +25,15 @@ MAX_DEPTH: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Forest:
-    """Nodes of all trees in one table; the right child of a node follows its left child.
+    """Nodes of all trees in one table: those that split first, then the leaves.
 
     Attributes:
         roots: Node of each tree's root, shape ``(n_trees,)``.
-        feature: What a node asks for, shape ``(n_nodes,)``; 0 in a leaf.
-        threshold: A sample goes right above it; inf in a leaf.
-        left: Left child; in a leaf the leaf itself.
-        path: Path length that ends in a leaf, its unsplit samples included; 0 in other nodes.
+        feature: What a splitting node asks for, shape ``(n_splits,)``.
+        threshold: A sample goes right above it.
+        left, right: Children, as nodes of the table.
+        path: Path length that ends in a node, the unsplit samples of a leaf included; shape
+            ``(n_splits + n_leaves,)``, 0 where the node splits.
         depth: Of the deepest tree.
         expected: Path length that halves the score, times the number of trees.
         n_features: Length of a sample.
@@ -45,71 +46,71 @@ class Forest:
     feature: Ints
     threshold: Floats
     left: Ints
+    right: Ints
     path: Floats
     depth: int
     expected: float
     n_features: int
-    _top: tuple[Ints, Ints, Floats] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         wrong = next(self._problems(), None)
         if wrong is not None:
             raise ModelError(f"is no forest: {wrong}", field="forest")
-        # The first level is the same for every sample.
-        top = (self.left[self.roots], self.feature[self.roots], self.threshold[self.roots])
-        object.__setattr__(self, "_top", top)
 
     def score(self, sample: Floats) -> float:
-        """Score of one sample of shape ``(n_features,)``; finite values only."""
+        """Score of one sample of shape ``(n_features,)``; finite values only.
+
+        All splits are decided at once, then each tree is walked: for some thousand nodes that
+        costs less than to look up feature and threshold again on every level.
+        """
         # scikit-learn compares single precision values with double precision thresholds.
         values = sample.astype(np.float32).astype(np.float64)
-        left, feature, threshold = self.left, self.feature, self.threshold
-        first, asked, above = self._top
-        at = first + (values[asked] > above)
-        for _ in range(self.depth - 1):
-            at = left[at] + (values[feature[at]] > threshold[at])
+        following = np.arange(self.path.size)
+        goes_right = values[self.feature] > self.threshold
+        following[: self.feature.size] = np.where(goes_right, self.right, self.left)
+        at = self.roots
+        for _ in range(self.depth):
+            at = following[at]
         return float(-(2.0 ** (-self.path[at].sum() / self.expected)))
 
     def score_many(self, samples: NDArray[np.floating]) -> Floats:
         """Scores of samples of shape ``(n_samples, n_features)``."""
         scores = np.empty(len(samples))
+        leaves = np.arange(self.feature.size, self.path.size)
+        left, right = np.concatenate((self.left, leaves)), np.concatenate((self.right, leaves))
+        feature = np.concatenate((self.feature, np.zeros_like(leaves)))
+        threshold = np.concatenate((self.threshold, np.zeros(leaves.size)))
         for start in range(0, len(samples), CHUNK):
             part = samples[start : start + CHUNK].astype(np.float32).astype(np.float64)
-            paths = self.path[self._leaves_of(part)].sum(axis=1)
+            at = np.broadcast_to(self.roots, (len(part), self.roots.size))
+            rows = np.arange(len(part))[:, None]
+            for _ in range(self.depth):
+                at = np.where(part[rows, feature[at]] > threshold[at], right[at], left[at])
+            paths = self.path[at].sum(axis=1)
             scores[start : start + CHUNK] = -(2.0 ** (-paths / self.expected))
         return scores
 
-    def _leaves_of(self, samples: Floats) -> Ints:
-        at = np.broadcast_to(self.roots, (len(samples), self.roots.size))
-        rows = np.arange(len(samples))[:, None]
-        for _ in range(self.depth):
-            at = self.left[at] + (samples[rows, self.feature[at]] > self.threshold[at])
-        return at
-
     def _problems(self) -> Iterator[str]:
         """What is wrong, the first thing first: each check relies on those before it."""
-        n = self.feature.size
-        shapes = {a.shape for a in (self.feature, self.threshold, self.left, self.path)}
-        if shapes != {(n,)} or n == 0 or self.roots.ndim != 1 or self.roots.size == 0:
+        n_splits, n_nodes = self.feature.size, self.path.size
+        shapes = {a.shape for a in (self.feature, self.threshold, self.left, self.right)}
+        if shapes != {(n_splits,)} or self.path.ndim != 1 or n_nodes <= n_splits:
             yield "its arrays do not fit each other"
+        if self.roots.ndim != 1 or self.roots.size == 0:
+            yield "it has no trees"
         if not (0 < self.depth <= MAX_DEPTH and 0 < self.expected < np.inf):
             yield "depth or expectation"
-        if not (_inside(self.roots, n) and _inside(self.left, n)):
+        if not all(_inside(nodes, n_nodes) for nodes in (self.roots, self.left, self.right)):
             yield "nodes outside the table"
         if not _inside(self.feature, self.n_features):
             yield "features outside the sample"
-        if bool(np.isnan(self.threshold).any()) or not bool(np.isfinite(self.path).all()):
+        if not (np.isfinite(self.threshold).all() and np.isfinite(self.path).all()):
             yield "thresholds or paths are not numbers"
-        inner = np.isfinite(self.threshold)
-        if bool((self.left[inner] == n - 1).any()):
-            yield "children outside the table"
-        if not bool((self.left == np.arange(n))[~inner].all()):
-            yield "leaves lead on"
         level = self.roots
         for _ in range(self.depth):
-            split = level[inner[level]]
-            level = np.unique(np.concatenate((self.left[split], self.left[split] + 1)))
-        if bool(inner[level].any()):
+            split = level[level < n_splits]
+            level = np.unique(np.concatenate((self.left[split], self.right[split])))
+        if bool((level < n_splits).any()):
             yield "a path does not end"
 
 

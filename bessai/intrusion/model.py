@@ -24,7 +24,7 @@ from bessai.modelstore import ModelStore
 KIND: Final = "intrusion"
 MODEL_FILE: Final = "model.npz"
 FORMAT: Final = "bessai-intrusion-1"
-_ARRAYS: Final = ("roots", "feature", "threshold", "left", "path")
+_ARRAYS: Final = ("roots", "feature", "threshold", "left", "right", "path")
 _META: Final = "meta"
 
 
@@ -104,6 +104,7 @@ class IntrusionModel:
             feature=forest.feature.astype(np.int16),
             threshold=forest.threshold,
             left=forest.left.astype(np.int32),
+            right=forest.right.astype(np.int32),
             path=forest.path,
             meta=meta,
         )
@@ -127,7 +128,8 @@ class IntrusionModel:
             text = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise ModelError(f"cannot be used: {text}", field=origin) from None
         kinds = {name: arrays[name].dtype.kind for name in _ARRAYS}
-        wanted = {"roots": "i", "feature": "i", "threshold": "f", "left": "i", "path": "f"}
+        wanted = {"roots": "i", "feature": "i", "threshold": "f"}
+        wanted |= {"left": "i", "right": "i", "path": "f"}
         if kinds != wanted:
             raise ModelError("its arrays have other types", field=origin, value=str(kinds))
         forest = Forest(
@@ -135,6 +137,7 @@ class IntrusionModel:
             feature=arrays["feature"].astype(np.int64),
             threshold=arrays["threshold"].astype(np.float64),
             left=arrays["left"].astype(np.int64),
+            right=arrays["right"].astype(np.int64),
             path=arrays["path"].astype(np.float64),
             depth=params.depth,
             expected=params.expected,

@@ -23,7 +23,6 @@ from actors.local.head import head_command, run_environment
 from actors.local.plan import RayPorts, RunPlan
 from actors.local.ports import free_ports
 from actors.local.reap import processes_of
-from actors.local.rundir import RunDir
 from bessai.config import ApiConfig, BatteryConfig, FleetConfig, SiteConfig
 from bessai.config.fleet import SimulationConfig
 from bessai.model import MarketClock
@@ -215,6 +214,8 @@ class Bed:
 
     def start_head(self) -> None:
         """The head node; again with the same command line after it was killed."""
+        # Worker nodes of the same machine make Ray believe that this one runs already.
+        (self.run.ray / "ray_current_cluster").unlink(missing_ok=True)
         command = head_command(self.run, self._ports)
         self._ray(command, {NODE_MARK: "head"}, 120)
 
@@ -246,7 +247,7 @@ class Bed:
         with (self.run.logs / "ray.log").open("ab") as log:
             done = subprocess.run(
                 command,
-                env=self.environment | more,
+                env=self.environment | dict(more),
                 cwd=self.run.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -302,8 +303,10 @@ class Bed:
         for process in self.site_processes():
             with contextlib.suppress(psutil.Error, OSError):
                 for link in process.net_connections("tcp4"):
-                    site = sites.get(link.raddr[1]) if link.raddr else None
-                    if site is None or link.status != psutil.CONN_ESTABLISHED:
+                    if link.status != psutil.CONN_ESTABLISHED:
+                        continue
+                    site = sites.get(link.raddr[1])
+                    if site is None:
                         continue
                     known = found.get(site)
                     if known is None or known.create_time() < process.create_time():

@@ -56,7 +56,9 @@ class Cluster:
             try:
                 run()
             except (BedError, psutil.Error, OSError) as error:
-                self._add(Sample(fault, FLEET, at_s, at_s, monotonic_now(), note=f"FAILED: {error}"))
+                self._add(
+                    Sample(fault, FLEET, at_s, at_s, monotonic_now(), note=f"FAILED: {error}")
+                )
                 if monotonic_now() - began_at_s > 600:
                     return
             longest_s = max(longest_s, monotonic_now() - at_s)
@@ -79,7 +81,7 @@ class Cluster:
         if not victims:
             raise BedError(f"no process {name}")
         victim = self._rng.choice(victims)
-        title = " ".join(victim.cmdline()).split(":")[-1] if "Serve" in name else ""
+        title = victim.cmdline()[0].strip().rsplit(":", 1)[-1] if "Serve" in name else ""
         before = self._befores()
         others = {p.pid for p in victims}
         count = len(victims)
@@ -113,7 +115,9 @@ class Cluster:
         wait_for(is_back, BACK_S, "the GCS: a supervisor that died after its return")
         back_s = monotonic_now() - began_s
         time.sleep(SETTLE_S)
-        self._add(self._one(GCS, before, back_s, "back: after its new start, a dead actor included"))
+        self._add(
+            self._one(GCS, before, back_s, "back: after its new start, a dead actor included")
+        )
 
     def lose_everything(self, seconds: float) -> None:
         """Every process of the head node is gone for a while: no GCS, fleet, supervisor, Serve."""
@@ -257,5 +261,3 @@ class Cluster:
     def _add(self, sample: Sample) -> None:
         self.samples.append(sample)
         self._tell(describe(sample))
-
-

@@ -1,4 +1,4 @@
-"""A disk of the run's own that can be made full: a small tmpfs, or a limit where none is allowed."""
+"""A disk of the run's own that can be made full: a small tmpfs, or a limit on file sizes."""
 
 from __future__ import annotations
 

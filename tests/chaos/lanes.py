@@ -53,9 +53,7 @@ LANES = (
 class Lanes:
     """Runs all lanes; ends early, between two faults, when the time is up."""
 
-    def __init__(
-        self, bed: Bed, seed: int, until_s: float, tell: Callable[[str], None]
-    ) -> None:
+    def __init__(self, bed: Bed, seed: int, until_s: float, tell: Callable[[str], None]) -> None:
         self._bed, self._seed, self._until_s, self._tell = bed, seed, until_s, tell
         self._watch = Watch(bed)
         self._lock = threading.Lock()
@@ -69,7 +67,9 @@ class Lanes:
         kinds = list(kinds)
         try:
             with ThreadPoolExecutor(len(sites)) as pool:
-                jobs = [pool.submit(self._lane, n, site, kinds * each) for n, site in enumerate(sites)]
+                jobs = [
+                    pool.submit(self._lane, n, site, kinds * each) for n, site in enumerate(sites)
+                ]
                 try:
                     for job in jobs:
                         job.result()
@@ -93,7 +93,9 @@ class Lanes:
     def _once(self, kind: Lane, site: str, rng: random.Random) -> None:
         pid = self._pid(site)
         if pid is None:
-            self._add(Sample(kind.name, site, 0, 0, 0, note="skipped: no process controls the site"))
+            self._add(
+                Sample(kind.name, site, 0, 0, 0, note="skipped: no process controls the site")
+            )
             return
         before = self._watch.before(site)
         with contextlib.ExitStack() as healing:

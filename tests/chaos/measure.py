@@ -91,7 +91,11 @@ def own_mode_s(commands: Sequence[CommandEntry], at_s: float, until_s: float) ->
 
 
 def control_s(
-    commands: Sequence[CommandEntry], from_s: float, until_s: float, *, known: frozenset[int] = frozenset()
+    commands: Sequence[CommandEntry],
+    from_s: float,
+    until_s: float,
+    *,
+    known: frozenset[int] = frozenset(),
 ) -> float | None:
     """Seconds until the first accepted command of a connection that is not ``known``."""
     for entry in commands:
@@ -156,8 +160,10 @@ def lost_and_doubled(
         if len({entry.connection for entry in mine}) > 1:
             doubled.append(decision.now_s)
         kw = decision.write_kw
-        reached = any(e.after_kw is not None and kw is not None
-                      and abs(e.after_kw - kw) <= POWER_TOLERANCE_KW for e in mine)
+        reached = any(
+            e.after_kw is not None and kw is not None and abs(e.after_kw - kw) <= POWER_TOLERANCE_KW
+            for e in mine
+        )
         if reached:
             continue
         replaced = not last and until_s - decision.now_s <= SUPERSEDED_WITHIN_S

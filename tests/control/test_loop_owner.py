@@ -392,12 +392,9 @@ def test_a_freeze_rests_until_a_person_releases_it(tmp_path: Path) -> None:
         loop.freeze("intrusion", "rogue writes")
         await until(lambda: device.commanded_kw == 0.0, limit_s=2.2)
         await asyncio.sleep(100)
-        assert loop.snapshot().stops.freeze == Freeze(
-            "intrusion",
-            "rogue writes",
-            loop.snapshot().stops.freeze.at,
-            3,  # type: ignore[union-attr]
-        )
+        frozen = loop.snapshot().stops.freeze
+        assert frozen is not None
+        assert frozen == Freeze("intrusion", "rogue writes", frozen.at, 3)
         assert device.commanded_kw == 0.0
         uplink.reply = FleetReply(PLAN, 15.0, stop=order(4, stopped=False))
         await until(lambda: device.commanded_kw == 4.0, limit_s=4)

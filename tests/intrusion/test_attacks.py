@@ -12,7 +12,15 @@ from bessai.config.load import registry_root
 from bessai.intrusion import Change, IntrusionModel, SiteWatch, Verdict, load_model
 from bessai.modelstore import ModelStore
 from training.intrusion_attacks import KINDS, Attack, Attacks
-from training.intrusion_days import Attacker, Nobody, SiteTraits, draw_traits, draw_weather, run_day
+from training.intrusion_days import (
+    Attacker,
+    Nobody,
+    SiteTraits,
+    Weather,
+    draw_traits,
+    draw_weather,
+    run_day,
+)
 from training.intrusion_features import Job, day_of
 from training.intrusion_judge import judge, merged
 
@@ -31,16 +39,22 @@ def site() -> SiteTraits:
     return replace(traits, style="steps", tells_limits=True, tells_counters=True, soc_step_pct=0.1)
 
 
-def watched(attacker: Attacker, seconds: int) -> list[Verdict]:
-    """Run a site with a busy plan and no honest faults under the shipped watch."""
+@cache
+def weather_of_the_day() -> Weather:
+    """A busy plan and no honest faults."""
     traits = site()
     weather = draw_weather(traits, np.random.default_rng(SEED + 1))
     swing = [traits.peak_kw * (0.6 if s // 300 % 2 else -0.6) for s in range(len(weather.plan_kw))]
-    weather = replace(weather, plan_kw=swing, fault=[0] * len(swing), restart=frozenset())
+    return replace(weather, plan_kw=swing, fault=[0] * len(swing), restart=frozenset())
+
+
+def watched(attacker: Attacker, seconds: int) -> list[Verdict]:
+    """Run the site under the shipped watch."""
+    traits = site()
     watch = SiteWatch(traits.limits, None, champion())
     return [
         watch.observe(c.telemetry, c.command_kw, c.now, read_s=c.read_s, writes=c.writes)
-        for c in run_day(traits, weather, attacker, seconds=seconds)
+        for c in run_day(traits, weather_of_the_day(), attacker, seconds=seconds)
     ]
 
 
@@ -55,7 +69,7 @@ ATTACKS = [
     ("false data", "active_power_kw", 60),
     ("replay", "all", 300),
     ("replay", "fresh", 600),
-    ("slow drift", "soc_pct", 3600),
+    ("slow drift", "soc_pct", 2400),
     ("scan", "fast", 120),
     ("rogue write", "power", 90),
     ("rogue setting", "limits shown", 60),

@@ -37,7 +37,7 @@ def test_scores_equal_scikit_learn_on_random_samples(pair: tuple[IsolationForest
 
 
 def test_scores_equal_scikit_learn_on_features_of_a_simulated_site() -> None:
-    days = [day_of(Job(1000 + k), 2500) for k in range(2)]
+    days = [day_of(Job(1000 + k), 1200) for k in range(2)]
     fitted = fit(days, 3)
     rows = np.minimum(days[0].features / fitted.scale, TOP)
     reference = isolation_forest(rows[::5].astype(np.float64), 9)
@@ -47,7 +47,7 @@ def test_scores_equal_scikit_learn_on_features_of_a_simulated_site() -> None:
     assert abs(forest.score(rows[777]) - wanted[777]) < 1e-9
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(n=st.integers(3, 300), seed=st.integers(0, 1000), trees=st.integers(1, 12))
 def test_any_forest_is_carried_over(n: int, seed: int, trees: int) -> None:
     rng = np.random.default_rng(seed)
@@ -62,10 +62,12 @@ def test_a_sample_on_a_threshold_goes_where_scikit_learn_sends_it(
     pair: tuple[IsolationForest, Forest],
 ) -> None:
     fitted, forest = pair
-    inner = np.flatnonzero(np.isfinite(forest.threshold))[:200]
-    samples = np.zeros((len(inner), N_FEATURES))
-    samples[np.arange(len(inner)), forest.feature[inner]] = forest.threshold[inner]
-    assert np.abs(forest.score_many(samples) - fitted.score_samples(samples)).max() < 1e-9
+    samples = np.zeros((200, N_FEATURES))
+    samples[np.arange(200), forest.feature[:200]] = forest.threshold[:200]
+    wanted = fitted.score_samples(samples)
+    assert np.abs(forest.score_many(samples) - wanted).max() < 1e-9
+    singles = np.array([forest.score(sample) for sample in samples])
+    assert np.abs(singles - wanted).max() < 1e-9
 
 
 @pytest.mark.parametrize(("n", "wanted"), [(0, 0.0), (1, 0.0), (2, 1.0), (3, 1.2073924)])
@@ -78,9 +80,10 @@ def one_split() -> Forest:
     """One tree of one split at 0.5: a small sample ends in node 1, a large one in node 2."""
     return Forest(
         roots=np.array([0]),
-        feature=np.array([0, 0, 0]),
-        threshold=np.array([0.5, np.inf, np.inf]),
-        left=np.array([1, 1, 2]),
+        feature=np.array([0]),
+        threshold=np.array([0.5]),
+        left=np.array([1]),
+        right=np.array([2]),
         path=np.array([0.0, 2.0, 1.0]),
         depth=1,
         expected=1.0,
@@ -97,16 +100,16 @@ def test_one_split_by_hand() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"path": np.zeros(2)}, "do not fit"),
-        ({"roots": np.array([], dtype=np.int64)}, "do not fit"),
+        ({"path": np.zeros(1)}, "do not fit"),
+        ({"left": np.array([1, 1])}, "do not fit"),
+        ({"roots": np.array([], dtype=np.int64)}, "no trees"),
         ({"roots": np.array([3])}, "outside the table"),
-        ({"left": np.array([1, 1, -1])}, "outside the table"),
-        ({"left": np.array([2, 1, 2])}, "children outside"),
-        ({"left": np.array([1, 2, 2])}, "leaves lead on"),
-        ({"feature": np.array([1, 0, 0])}, "features outside"),
-        ({"threshold": np.array([math.nan, np.inf, np.inf])}, "not numbers"),
+        ({"left": np.array([-1])}, "outside the table"),
+        ({"right": np.array([3])}, "outside the table"),
+        ({"feature": np.array([1])}, "features outside"),
+        ({"threshold": np.array([math.nan])}, "not numbers"),
         ({"path": np.array([0.0, math.inf, 1.0])}, "not numbers"),
-        ({"threshold": np.array([0.5, 0.5, np.inf]), "left": np.array([1, 0, 2])}, "not end"),
+        ({"left": np.array([0])}, "does not end"),
         ({"depth": 0}, "depth or expectation"),
         ({"depth": 1000}, "depth or expectation"),
         ({"expected": math.inf}, "depth or expectation"),

@@ -56,7 +56,7 @@ def small_model() -> IntrusionModel:
     from training.intrusion import choose, fit
     from training.intrusion_features import Job, day_of
 
-    days = [day_of(Job(1000 + k), 3000) for k in range(2)]
+    days = [day_of(Job(1000 + k), 1500) for k in range(2)]
     return choose(fit(days, 1), days, "test", lambda _: None)
 
 

@@ -31,7 +31,7 @@ half of the inverter's size, a round trip of 90 % and reads close enough."""
 
 HONEST = [
     Scene(speed=10.0, cycle_s=2.0, resolution_pct=1.0, stated_share=0.5, noise_kw=0.05),
-    Scene(speed=10.0, cycle_s=2.0, resolution_pct=1.0, stated_share=0.2),
+    Scene(speed=10.0, cycle_s=2.0, resolution_pct=1.0, stated_share=0.1),
     Scene(speed=10.0, cycle_s=2.0, resolution_pct=1.0, stated_share=0.5, tells_capacity=False),
     Scene(speed=60.0, cycle_s=0.5, noise_kw=0.05),
     Scene(capacity_kwh=2000.0, size_kw=1000.0, noise_kw=10.0, resolution_pct=1.0, speed=20.0),
@@ -208,7 +208,7 @@ def test_power_into_a_full_or_empty_end_is_left_to_the_battery(soc: float, wish:
     for read in range(2000):
         seen = telemetry_at(5.0 * read, soc_pct=soc, active_power_kw=wish)
         trace = observe(trace, seen, LIMITS, 1.0)
-    assert trace.findings == ()
+        assert trace.findings == ()
 
 
 def test_a_battery_that_stands_still_at_rest_is_well_for_ever() -> None:
@@ -216,7 +216,7 @@ def test_a_battery_that_stands_still_at_rest_is_well_for_ever() -> None:
     for read in range(4000):
         seen = telemetry_at(5.0 * read, active_power_kw=0.09 * math.sin(read / 600))
         trace = observe(trace, seen, LIMITS, 1.0)
-    assert trace.findings == ()
+        assert trace.findings == ()
 
 
 def test_a_finding_ends_and_its_end_is_told() -> None:
@@ -341,4 +341,4 @@ def test_an_owner_who_uses_a_tenth_of_an_inverter_gets_the_error_of_all_of_it() 
             5.0 * read, active_power_kw=0.1, charge_limit_kw=10.0, discharge_limit_kw=0.0
         )
         trace = observe(trace, seen, limits, 1.0)
-    assert trace.findings == ()
+        assert trace.findings == ()

@@ -20,6 +20,7 @@ from bessai.control.validate import validate_state
 from bessai.errors import Fenced, ProtocolError
 from bessai.model import (
     AutonomyLevel,
+    CauseId,
     FleetReply,
     Freeze,
     Schedule,
@@ -100,7 +101,7 @@ class World:
         self.proof = Proof(self.rules.ownership)
         self.ends = Ends()
         self.told: tuple[float, float] | None = None
-        self.known_kw = 0.0
+        self.known_kw, self.known_at = 0.0, -math.inf
         self.obeyed_since = self.now
         self.last_true: Telemetry | None = None
         self.steps = 0
@@ -253,7 +254,7 @@ class World:
         honest = telemetry is not None and not read.lies
         if telemetry is not None:
             self._check_bounds(telemetry, decision)
-            if self.connected:
+            if telemetry.measured_at > self.known_at:
                 self.known_kw = _number(telemetry.commanded_kw)
         self._act(decision, answer, write_s, honest=honest)
         if not honest or answer is not Answer.APPLIED or not may_write or not self.connected:
@@ -298,13 +299,22 @@ class World:
             landed = self._write(decision.write, answer, write_s)
             if landed and honest and write_s <= 0.4 * cycle_s:
                 self.covered_until = self.now + 2.0 * cycle_s
+            elif landed:
+                self.covered_until = -math.inf
             return
         in_force = self.device.forced_kw
         known = in_force is None or self._shown() == in_force
         if honest and self.connected and self.state.ownership.may_write and known:
-            inside = in_force is None or bounds.contains(in_force, 1e-6)
-            assert inside, f"{in_force} is left in force outside {bounds}"
-            self.covered_until = self.now + 2.0 * cycle_s
+            inside = in_force is None or bounds.contains(in_force, TINY_KW)
+            assert inside or self._is_ours(in_force), f"{in_force} is left outside {bounds}"
+            if inside:
+                self.covered_until = self.now + 2.0 * cycle_s
+
+    def _is_ours(self, in_force: float | None) -> bool:
+        """Whether it cannot be told from our own command."""
+        written, rules = self.state.ledger.written_kw, self.rules.writes
+        near_kw = rules.dead_band_kw + TINY_KW
+        return in_force is not None and written is not None and abs(in_force - written) <= near_kw
 
     def _write(self, write: Write, answer: Answer, write_s: float) -> bool:
         self.writes += 1
@@ -314,7 +324,8 @@ class World:
         outcome, landed = self._sent(write, answer)
         match outcome:
             case Applied():
-                self.told, self.known_kw = (write.power_kw, self.now), write.power_kw
+                self.told = (write.power_kw, self.now)
+                self.known_kw, self.known_at = write.power_kw, self.now
             case PartiallyApplied():
                 self.told = None
             case Rejected():
@@ -355,7 +366,7 @@ class World:
             assert setpoint.source == "hold"
         elif cause == "local":
             assert decision.autonomy is AutonomyLevel.LOCAL_POLICY
-        elif plan is not None and cause == plan.schedule_id:
+        elif plan is not None and cause == CauseId(plan.schedule_id):
             self._check_plan(plan, given, decision)
         else:
             assert cause in self.ends.by_cause, f"{cause} was never accepted"
@@ -371,7 +382,8 @@ class World:
         covering = [i for i in plan.intervals if i.start <= now < i.end]
         assert covering, "the plan does not cover now"
         wish, power = covering[0].power_kw, decision.setpoint.power_kw
-        limited = "limited" in decision.setpoint.reason or decision.coasting
+        text = decision.setpoint.reason
+        limited = "limited" in text or "moved" in text or decision.coasting
         if decision.allowed.bounds.contains(0.0) and not limited:
             assert abs(power - wish) <= TINY_KW
         if decision.allowed.bounds.contains(0.0) and not self.orders.proposals:
@@ -400,9 +412,13 @@ class World:
         assert power >= min(0.0, -limits.import_limit_kw - other) - TINY_KW
 
     def _check_growth(self, write: Write) -> None:
-        """No faster than the ramp from what the device was known to do, and a dead-band."""
+        """No faster than the ramp from what the device was known to do.
+
+        Give or take what is too little to write, and what cannot be told from our own command.
+        """
         limits, writes = self.rules.limits, self.rules.writes
-        growth_kw = limits.ramp_kw_per_s * 2.0 * self.rules.cycle_s + writes.change_kw + TINY_KW
+        steps_kw = writes.change_kw + writes.dead_band_kw + TINY_KW
+        growth_kw = limits.ramp_kw_per_s * 2.0 * self.rules.cycle_s + steps_kw
         assert write.power_kw <= max(0.0, self.known_kw) + growth_kw, "up faster than the ramp"
         assert write.power_kw >= min(0.0, self.known_kw) - growth_kw, "down faster than the ramp"
 
@@ -411,7 +427,8 @@ class World:
         if not self.stops.active:
             self.obeyed_since = self.now
         if self.now - self.obeyed_since > OBEDIENCE_S and self.rules.ownership.tells_command:
-            assert self.device.forced_kw == 0.0, f"stopped, and {self.device.forced_kw} in force"
+            in_force = self.device.forced_kw
+            assert in_force == 0.0 or self._is_ours(in_force), f"stopped, and {in_force} in force"
 
     def check_comes_back(self) -> None:
         """Left in peace, with a person who releases it, a site controls its battery again."""
@@ -423,18 +440,20 @@ class World:
         self.order(stopped=False)
         self.claims(alone=True, rival=None)
         rest_s = 2.0 * (self.rules.ownership.quiet_s + (self.setting.dead_man_s or 0.0)) + 200.0
-        started, cycles = self.now, 0
-        while self.now - started < rest_s and cycles < 600:
+        until = self.now + rest_s
+        while self.now < until and not self._controls():
             self.confirm()
             self.cycle()
             self.live(self.rules.cycle_s - 0.15)
-            cycles += 1
-        assert self.state.ownership.may_write
-        assert not self.stops.active
-        if self.rules.ownership.tells_command:
-            assert self.device.forced_kw is not None, "left in peace, and nothing is commanded"
-            assert self.state.last is not None
-            assert self.state.last.allowed.bounds.contains(self.device.forced_kw, 1e-6)
+        assert self._controls(), f"left in peace for {rest_s:g} s, and controls nothing"
+
+    def _controls(self) -> bool:
+        """Whether the site owns its battery and has it in hand."""
+        last, in_force = self.state.last, self.device.forced_kw
+        owns = self.state.ownership.may_write and not self.stops.active
+        if not owns or last is None or not self.rules.ownership.tells_command:
+            return owns
+        return in_force is not None and last.allowed.bounds.contains(in_force, TINY_KW)
 
 
 def _life(seconds: float) -> float:

@@ -4,44 +4,51 @@ Only what the site's control loop calls wall time moves, and only in the process
 names: the machine's clock belongs to others too, and Ray's own timers must not notice.
 """
 
+from __future__ import annotations
+
 import importlib.abc
 import importlib.machinery
 import os
 import sys
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from types import ModuleType
+from typing import Self
 
 FOLDER = "BESSAI_CHAOS_CLOCK"
 TARGET = "bessai.control.clocks"
 
 
-def offset_s():
+def offset_s() -> float:
     try:
-        with open(os.path.join(os.environ[FOLDER], str(os.getpid())), encoding="ascii") as file:
-            return float(file.read() or 0)
+        path = Path(os.environ[FOLDER]) / str(os.getpid())
+        return float(path.read_text(encoding="ascii") or 0)
     except (OSError, ValueError):
         return 0.0
 
 
 class ShiftedDateTime(datetime):
     @classmethod
-    def now(cls, tz=None):
-        return datetime.now(tz) + timedelta(seconds=offset_s())
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return super().now(tz) + timedelta(seconds=offset_s())
+
+
+class Loader(importlib.machinery.SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        super().exec_module(module)
+        module.__dict__["datetime"] = ShiftedDateTime
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != TARGET:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None:
-            return None
-        load = spec.loader.exec_module
-
-        def exec_module(module):
-            load(module)
-            module.datetime = ShiftedDateTime
-
-        spec.loader.exec_module = exec_module
+        if spec is not None and spec.origin is not None:
+            spec.loader = Loader(name, spec.origin)
         return spec
 
 

@@ -24,11 +24,12 @@ from actors.local.plan import RayPorts, RunPlan
 from actors.local.ports import free_ports
 from actors.local.reap import processes_of
 from bessai.config import ApiConfig, BatteryConfig, FleetConfig, SiteConfig
-from bessai.config.fleet import SimulationConfig
+from bessai.config.fleet import MarketConfig, SimulationConfig
 from bessai.model import MarketClock
 from bessai.sim.spec import ClockSpec, InverterSpec, SimSpec, WitnessSpec
 from tests.chaos.disk import Disk
 from tests.chaos.guard import clean
+from tests.chaos.prices import write_prices
 from tests.support.command import ROOT
 
 RESOURCE: Final = "field"
@@ -147,8 +148,11 @@ class Bed:
 
     def _make_plan(self, sites: int) -> RunPlan:
         starts_at = datetime.now(UTC) + timedelta(seconds=40 + 2 * sites)
+        prices = self.run.root / "prices.csv"
+        write_prices(prices, START_AT)
         fleet = FleetConfig(
             id="chaos",
+            market=MarketConfig(source="csv", path=str(prices), publication_delay_h=0.0),
             api=ApiConfig(port=self.api_port),
             simulation=SimulationConfig(start=START_AT, speed=SPEED),
             sites=tuple(site_config(site_id) for site_id in self.site_ids),

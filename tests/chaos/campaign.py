@@ -31,10 +31,11 @@ from tests.chaos.measure import (
 from tests.chaos.options import Options, Outcome
 from tests.chaos.promises import broken
 from tests.chaos.record import decided_by, lost_entries
-from tests.chaos.report import merge
+from tests.chaos.report import merge, moves
 from tests.chaos.texts import campaign_text
 from tests.chaos.watch import again
 
+MOVING_SHARE = 0.4
 SHARES = {
     "lanes": 0.26,
     DISK_FULL: 0.06,
@@ -174,6 +175,8 @@ def verdict(options: Options, outcome: Outcome) -> list[str]:
     found += [f"{name} outside all faults: {n}" for name, n in outcome.elsewhere.items()]
     if (kwh := sum(s.outside_forced_kwh for s in outcome.summaries)) > 0:
         found.append(f"{kwh:.6f} kWh beyond the witness's limits in the whole campaign")
+    if outcome.samples and sum(map(moves, outcome.samples)) < MOVING_SHARE * len(outcome.samples):
+        found.append("the batteries rested in most samples: little is proven")
     if outcome.control:
         safe, unsafe = outcome.control["safe"], outcome.control["unsafe"]
         if safe.outside_forced_kwh > 0:

@@ -255,7 +255,10 @@ class Cluster:
             ramps=sum(s.ramps for s in each),
             writes=sum(s.writes for s in each),
             note=note,
-            details={"sites_that_lost_control": float(len(took))},
+            details={
+                "sites_that_lost_control": float(len(took)),
+                "kw": max((s.details["kw"] for s in each), key=abs),
+            },
         )
 
     def _add(self, sample: Sample) -> None:

@@ -63,13 +63,10 @@ class Lanes:
     def run(self, samples: int, kinds: Iterable[Lane]) -> list[Sample]:
         """At least so many samples of each kind, shared out over the sites."""
         sites = self._bed.site_ids
-        each = -(-samples // len(sites))
-        kinds = list(kinds)
+        shares = shared_out(samples, list(kinds), len(sites))
         try:
             with ThreadPoolExecutor(len(sites)) as pool:
-                jobs = [
-                    pool.submit(self._lane, n, site, kinds * each) for n, site in enumerate(sites)
-                ]
+                jobs = [pool.submit(self._lane, n, site, shares[n]) for n, site in enumerate(sites)]
                 try:
                     for job in jobs:
                         job.result()
@@ -140,6 +137,16 @@ class Lanes:
             self.samples.append(sample)
             count = len(self.samples)
         self._tell(f"{count}: {describe(sample)}")
+
+
+def shared_out(samples: int, kinds: list[Lane], sites: int) -> list[list[Lane]]:
+    """The lanes: ``samples`` of each kind, all of about the same length, the longest one first."""
+    shares: list[list[Lane]] = [[] for _ in range(sites)]
+    for kind in sorted(kinds, key=lambda k: -(k.active_s + k.settle_s)):
+        for _ in range(samples):
+            least = min(shares, key=lambda share: sum(k.active_s + k.settle_s for k in share))
+            least.append(kind)
+    return shares
 
 
 def _go_on(pid: int) -> None:

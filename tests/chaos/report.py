@@ -18,6 +18,7 @@ HEAD = (
     "inverters, which keep logs and limits of [their own](reference/simulator.md#witness).\n"
 )
 PARTS = ("campaign", "soak")
+MOVING_KW = 0.1
 
 
 def merge(path: Path, part: str, text: str) -> None:
@@ -66,16 +67,21 @@ def quantiles(values: Sequence[float]) -> str:
 def table(samples: Sequence[Sample]) -> str:
     """One row per fault, in the order of their first sample."""
     rows = [
-        "| fault | n | safe power, s | control again, s | back, s | longest unrenewed, s "
+        "| fault | n | moving | safe power, s | control again, s | back, s | longest unrenewed, s "
         "| longest between cycles, s | outside, forced, kWh | outside, own mode, kWh "
         "| lost / doubled / second masters | writes |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     rows += [
         _row(fault, [s for s in samples if s.fault == fault and not _skipped(s)])
         for fault in dict.fromkeys(s.fault for s in samples)
     ]
     return "\n".join(rows)
+
+
+def moves(sample: Sample) -> bool:
+    """Whether power flowed when the fault came: a resting battery proves little."""
+    return abs(sample.details.get("kw", 0.0)) > MOVING_KW
 
 
 def _skipped(sample: Sample) -> bool:
@@ -91,6 +97,7 @@ def _row(fault: str, samples: Sequence[Sample]) -> str:
     cells = [
         fault,
         str(len(samples)),
+        str(sum(moves(s) for s in samples)),
         times(lambda s: s.safe_s),
         times(lambda s: s.control_s),
         times(lambda s: s.back_s),

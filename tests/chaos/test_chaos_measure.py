@@ -9,6 +9,7 @@ import pytest
 
 from bessai.sim.journal import Cause, CommandEntry, WriteEntry
 from tests.chaos.cluster import ABOVE
+from tests.chaos.lanes import LANES, shared_out
 from tests.chaos.measure import (
     Decided,
     Sample,
@@ -115,7 +116,15 @@ def test_each_promise_can_be_broken(sample: Sample, text: str) -> None:
 def test_what_is_as_promised_breaks_nothing() -> None:
     fine = Sample("site kill -9", "s1", 0, 1, 2, control_s=4.0, gap_s=60.0)
     assert broken([fine, Sample(ABOVE, "fleet", 0, 1, 2, cycle_gap_s=1.4)]) == []
-    assert "| site kill -9 | 1 | - | 4.0 / 4.0 / 4.0 |" in table([fine])
+    assert "| site kill -9 | 1 | 0 | - | 4.0 / 4.0 / 4.0 |" in table([fine])
+
+
+def test_lanes_share_the_samples_out_evenly() -> None:
+    shares = shared_out(20, list(LANES), 20)
+    assert [sorted(k.name for k in share).count("site kill -9") for share in shares].count(0) < 20
+    assert sum(len(share) for share in shares) == 20 * len(LANES)
+    lengths = [sum(k.active_s + k.settle_s for k in share) for share in shares]
+    assert max(lengths) - min(lengths) <= 180
 
 
 def test_quantiles_of_twenty() -> None:

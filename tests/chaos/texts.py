@@ -45,7 +45,8 @@ def _how(options: Options, outcome: Outcome, command: str) -> str:
         f"{options.sites} sites on {nodes} worker nodes (raylets of their own) and a head node "
         "with supervisor, fleet and Serve, all on one machine; Ray's GCS stores in RocksDB. Each "
         "site controls a simulated SUN2000 over a real TCP connection, by plans of the real "
-        f"planner on Chilean prices, {SPEED:g} times real time. The device's own timer, the "
+        "planner on Chilean prices, a day of them pressed into two hours so that power moves, at "
+        f"{SPEED:g} times real time. The device's own timer, the "
         "control cycle and all times below are in real seconds: a forced command ends "
         f"{DEAD_MAN_S:g} s after its last renewal. Ray notices a node that hangs after about 16 s "
         "(health check each second, 4 failures of 3 s; Ray's own values take over a minute). "
@@ -76,6 +77,8 @@ def _legend(outcome: Outcome) -> str:
     lost = sum(s.details.get("missing_cycles", 0) for s in outcome.samples if s.fault == ABOVE)
     lines = [
         "Times are p50 / p95 / max; `(n=...)` where not every sample has one.",
+        "- *moving*: samples in which power flowed when the fault came (of the fleet's: at one "
+        "site at least).",
         "- *safe power*: until the battery followed no command but 0 kW; a dash or a smaller n "
         "means that the command was kept.",
         "- *control again*: until the first accepted command, from the fault on where a process "

@@ -271,6 +271,7 @@ class Bed:
         if child.returncode != 0:
             raise BedError(f"not deployed: {self.run.log_tail('deployer.log', 20)}")
         wait_for(lambda: len(self.site_pids()) == len(self.site_ids), 120, "all sites")
+        wait_for(self.all_report, 120, "a report of each site to the fleet", 1.0)
 
     # -- processes ---------------------------------------------------------------------------
 
@@ -333,6 +334,14 @@ class Bed:
         with contextlib.suppress(httpx.HTTPError):
             url = f"http://127.0.0.1:{self.api_port}/api/v1/fleet"
             return httpx.get(url, timeout=2.0).status_code == 200
+        return False
+
+    def all_report(self) -> bool:
+        """Whether the fleet hears all of its sites: else no plan moves power."""
+        with contextlib.suppress(httpx.HTTPError):
+            url = f"http://127.0.0.1:{self.api_port}/api/v1/health"
+            checks = httpx.get(url, timeout=2.0).json()["checks"]
+            return any(check["name"] == "sites" and check["ok"] for check in checks)
         return False
 
     def restart_gcs(self, command: list[str], environment: dict[str, str], cwd: str) -> None:

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from types import ModuleType
-from typing import Self
 
 FOLDER = "BESSAI_CHAOS_CLOCK"
 TARGET = "bessai.control.clocks"
@@ -28,16 +27,18 @@ def offset_s() -> float:
         return 0.0
 
 
-class ShiftedDateTime(datetime):
-    @classmethod
-    def now(cls, tz: tzinfo | None = None) -> Self:
-        return super().now(tz) + timedelta(seconds=offset_s())
+class Shifted:
+    """In place of the class ``datetime``; makes plain ones, which other processes can read."""
+
+    @staticmethod
+    def now(tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(seconds=offset_s())
 
 
 class Loader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
-        module.__dict__["datetime"] = ShiftedDateTime
+        module.__dict__["datetime"] = Shifted
 
 
 class Finder(importlib.abc.MetaPathFinder):

@@ -22,6 +22,7 @@ TAKEOVER_S = DEAD_MAN_S + 120.0
 OLD_ENDS_S = 120.0
 DISK_FULL_S = 25.0
 SETTLE_S = 6.0
+MIN_EVENTS = 5
 FLEET = "fleet"
 ABOVE = "all above the sites gone"
 DISK_FULL = "disk full"
@@ -42,17 +43,19 @@ class Cluster:
         self._bed, self._tell = bed, tell
         self._rng = random.Random(f"cluster {seed}")
         self._watch = Watch(bed)
+        self._events = 0
         self.samples: list[Sample] = []
 
     def repeat(self, fault: str, samples: int, until_s: float) -> None:
         """Until there are so many samples, or no time is left for one more."""
         run = self._runner(fault)
         began_at_s, longest_s = monotonic_now(), 0.0
-        while sum(s.fault == fault for s in self.samples) < samples:
+        while self._too_few(fault, samples):
             if monotonic_now() + longest_s > until_s:
                 self._tell(f"{fault}: no time is left for more")
                 return
             at_s = monotonic_now()
+            self._events += 1
             try:
                 run()
             except (BedError, psutil.Error, OSError) as error:
@@ -63,6 +66,12 @@ class Cluster:
                     return
             longest_s = max(longest_s, monotonic_now() - at_s)
             time.sleep(self._rng.uniform(1, 4))
+
+    def _too_few(self, fault: str, samples: int) -> bool:
+        """A fault of a node or of the disk gives a sample of each site, at the same moment."""
+        mine = [s for s in self.samples if s.fault == fault]
+        events = {s.details.get("event") for s in mine}
+        return len(mine) < samples or len(events) < min(MIN_EVENTS, samples)
 
     def _runner(self, fault: str) -> Callable[[], None]:
         if fault in KILLS:
@@ -262,5 +271,6 @@ class Cluster:
         )
 
     def _add(self, sample: Sample) -> None:
+        sample.details["event"] = float(self._events)
         self.samples.append(sample)
         self._tell(describe(sample))

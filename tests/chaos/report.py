@@ -79,6 +79,11 @@ def table(samples: Sequence[Sample]) -> str:
     return "\n".join(rows)
 
 
+def _events(samples: Sequence[Sample]) -> str:
+    events = {s.details["event"] for s in samples if "event" in s.details}
+    return f" in {len(events)}" if 0 < len(events) < len(samples) else ""
+
+
 def moves(sample: Sample) -> bool:
     """Whether power flowed when the fault came: a resting battery proves little."""
     return abs(sample.details.get("kw", 0.0)) > MOVING_KW
@@ -96,7 +101,7 @@ def _row(fault: str, samples: Sequence[Sample]) -> str:
 
     cells = [
         fault,
-        str(len(samples)),
+        f"{len(samples)}{_events(samples)}",
         str(sum(moves(s) for s in samples)),
         times(lambda s: s.safe_s),
         times(lambda s: s.control_s),

@@ -77,6 +77,7 @@ def _legend(outcome: Outcome) -> str:
     lost = sum(s.details.get("missing_cycles", 0) for s in outcome.samples if s.fault == ABOVE)
     lines = [
         "Times are p50 / p95 / max; `(n=...)` where not every sample has one.",
+        "- *n*: samples; `20 in 5` is 5 moments that each hit several sites.",
         "- *moving*: samples in which power flowed when the fault came (of the fleet's: at one "
         "site at least).",
         "- *safe power*: until the battery followed no command but 0 kW; a dash or a smaller n "

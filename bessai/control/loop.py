@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
 from bessai.config.profile import Connection
 from bessai.config.site import SiteConfig
-from bessai.control.claims import Claims
 from bessai.control.clocks import NEVER, Clocks
 from bessai.control.contact import Contact
 from bessai.control.counters import Tally
@@ -20,9 +17,8 @@ from bessai.control.guards import SiteGuards
 from bessai.control.journal import Journal
 from bessai.control.ledger import ForeignPolicy, Write
 from bessai.control.link import Backoff
-from bessai.control.ownership import ANY_FAMILY, OwnershipRules, next_ownership
+from bessai.control.ownership import ANY_FAMILY, OwnershipRules
 from bessai.control.pace import next_tick
-from bessai.control.permit import GAP_CYCLES
 from bessai.control.record import Record, external_text, reading, record
 from bessai.control.step import (
     ControlState,
@@ -30,11 +26,13 @@ from bessai.control.step import (
     Decision,
     SiteRules,
     decide,
+    fresh_for_s,
     settle,
 )
 from bessai.control.stops import StopKeeper
 from bessai.control.uplink import FAREWELL_TIMEOUT_S, Reporter
 from bessai.control.validate import validate_state
+from bessai.control.vigil import Vigil
 from bessai.model import (
     MarketClock,
     SiteLimits,
@@ -51,8 +49,6 @@ STOP_WAIT_S: Final = 5.0
 """Longest wait for a running cycle before the device is released anyway."""
 
 FAULTS_BEFORE_RECONNECT: Final = 3
-
-BEATS_PER_GAP: Final = 8.0
 
 
 class SiteLoop:
@@ -118,21 +114,19 @@ class SiteLoop:
         self._reporter = Reporter(
             site.site_id, uplink, self.snapshot, self._clocks.now, self._journal, self._hear
         )
-        self._claims = Claims(
+        self._vigil = Vigil(
             site.site_id,
-            self._guards.owner,
-            self._guards.authority,
-            self._guards.lock,
-            self._clocks.now,
-            self._journal,
+            self._guards,
+            self._clocks,
+            site.cycle_s,
+            tally=self._tally,
+            journal=self._journal,
         )
         self._stops = StopKeeper(self._guards.stops, self._clocks.wall, self._tally, self._journal)
         self._control = ControlState()
         self._record = Record()
         self._sequence = 0
         self._faults = 0
-        self._connections = 0
-        self._asked_for = self._guards.permit.doubt_at
         self._stopping = asyncio.Event()
         self._cycling: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -153,12 +147,12 @@ class SiteLoop:
         self._idle.clear()
         self._stops.recall()
         reports = self._start_reports()
-        claims = asyncio.create_task(self._keep_asking())
+        claims = asyncio.create_task(self._vigil.keep_asking())
         self._guards.watchdog.start()
         # Hear the plan while the device connects: a restart must not dip to 0 kW without need.
         self._reporter.wake()
         try:
-            with self._beating():
+            with self._vigil.beating():
                 await self._cycles(reports)
         finally:
             for task in (reports, claims):
@@ -169,7 +163,7 @@ class SiteLoop:
         if self.superseded:
             self._journal.event("superseded: another process owns the site")
             await self._contact.leave()
-            self._claims.close()
+            self._vigil.end()
 
     async def stop(self) -> None:
         """End the cycles, give the device back to its own mode, close it and say goodbye.
@@ -177,7 +171,7 @@ class SiteLoop:
         A process that does not own the site writes nothing, not even a release.
         """
         self._stopping.set()
-        with self._beating():
+        with self._vigil.beating():
             try:
                 async with asyncio.timeout(STOP_WAIT_S):
                     await self._idle.wait()
@@ -189,7 +183,7 @@ class SiteLoop:
                 await self._contact.release(insist)
             else:
                 await self._contact.leave()
-        self._claims.close()
+        self._vigil.end()
         self._control = ControlState()
         self._record = Record(state=SiteState.STOPPED)
         await self._reporter.report(FAREWELL_TIMEOUT_S)
@@ -232,7 +226,7 @@ class SiteLoop:
             schedule_age_s=self._schedule_age_s(self._clock.market_at(wall)),
             counters=self._tally.counters(),
             pid=os.getpid(),
-            epoch=self._claims.claim.epoch or 0,
+            epoch=self._vigil.claim.epoch or 0,
             tenure=self._control.ownership.tenure,
             tenure_reason=self._control.ownership.reason,
             autonomy_cause=self._control.autonomy.cause,
@@ -242,17 +236,6 @@ class SiteLoop:
             intrusion=self._guards.intruders.findings,
             intrusion_degraded=self._guards.intruders.degraded,
         )
-
-    async def _keep_asking(self) -> None:
-        """A bug in the authority must not end the questions; a newer owner ends writing at once."""
-        while not self._claims.claim.superseded:
-            try:
-                await self._claims.run()
-            except Exception as error:  # noqa: BLE001 - as in a cycle
-                self._journal.crash("claim failed", error)
-                self._tally.blocked("internal_fault")
-                await asyncio.sleep(self._rules.cycle_s)
-        self._guards.permit.allow(None)
 
     def _start_reports(self) -> asyncio.Task[None]:
         return asyncio.create_task(self._reporter.run(self._rules.cycle_s))
@@ -274,29 +257,6 @@ class SiteLoop:
             self._reporter.wake()
             tick = next_tick(tick, self._clocks.now(), self._rules.cycle_s)
             await self._wait_until(tick)
-
-    @contextlib.contextmanager
-    def _beating(self) -> Iterator[None]:
-        """Show several times per gap that this process runs."""
-        beats = asyncio.create_task(self._beat())
-        try:
-            yield
-        finally:
-            beats.cancel()
-
-    async def _beat(self) -> None:
-        while True:
-            self._guards.watchdog.beat()
-            self._guards.permit.beat()
-            self._ask_where_in_doubt()
-            await asyncio.sleep(GAP_CYCLES * self._rules.cycle_s / BEATS_PER_GAP)
-
-    def _ask_where_in_doubt(self) -> None:
-        doubt_at = self._guards.permit.doubt_at
-        if doubt_at > self._asked_for:
-            self._asked_for = doubt_at
-            self._claims.ask()
-            self._journal.event("ownership in doubt; asking before the next write")
 
     def _wall_of(self, moment: MonotonicS) -> datetime | None:
         if moment == NEVER:
@@ -330,33 +290,16 @@ class SiteLoop:
             self._journal.change("state", self.state.value)
 
     async def _still_owns(self) -> bool:
-        """Whether a release is ours to write; a doubt that is open is asked about once."""
-        before, claim = self._control.ownership, self._claims.claim
-        if self._guards.permit.doubt_at > before.settled_at and claim.epoch is not None:
-            await self._claims.confirm()
-        owner = next_ownership(
-            before,
-            self._claims.claim,
-            self._guards.permit.doubt_at,
-            None,
-            self._clocks.now(),
-            self._rules.ownership,
-        )
-        self._guards.permit.allow(owner.settled_at if owner.may_write else None)
-        return owner.may_write
+        return await self._vigil.still_owns(self._control.ownership, self._rules.ownership)
 
     async def _still_owns_anew(self) -> bool:
         """The same on a new connection: somebody else may have closed the old one."""
-        self._guards.permit.doubt()
+        self._vigil.doubt()
         return await self._still_owns()
 
     async def _connect(self) -> None:
         await self._contact.connect_if_due()
-        made = self._contact.link.established
-        if made > max(self._connections, 1):
-            # The device may have closed the old one because somebody else connected.
-            self._guards.permit.doubt()
-        self._connections = made
+        self._vigil.note_connections(self._contact.link.established)
 
     async def _cycle(self) -> None:
         telemetry, started = None, self._clocks.now()
@@ -367,15 +310,13 @@ class SiteLoop:
             self._guards.log.lost()
         self._hear()
         self._look_for_intruders(telemetry, self._clocks.now() - started)
-        self._guards.permit.beat()
-        self._ask_where_in_doubt()
+        self._vigil.look()
         cycle = self._seen(telemetry)
         before = self._control
         self._control, decision = decide(before, self._rules, cycle)
         self._guards.log.decided(before, self._rules, cycle, self._control, decision)
         validate_state(self._control, self._rules)
-        owner = self._control.ownership
-        self._guards.permit.allow(owner.settled_at if owner.may_write else None)
+        self._vigil.allow(self._control.ownership)
         self._count(decision)
         if decision.write is not None and self._contact.link.connected:
             await self._write(decision.write)
@@ -403,14 +344,15 @@ class SiteLoop:
             market_now=self._clock.market_at(self._clocks.wall()),
             telemetry=telemetry,
             orders=self._reporter.orders,
-            claim=self._claims.claim,
-            doubt_at=self._guards.permit.doubt_at,
+            claim=self._vigil.claim,
+            doubt_at=self._vigil.doubt_at,
             stops=self._stops.stops,
             stops_known=self._stops.known,
         )
 
     async def _write(self, write: Write) -> None:
-        outcome = await self._contact.apply(write.power_kw, self._fresh_for_s(write))
+        fresh_s = fresh_for_s(self._control, self._rules, write, self._clocks.now())
+        outcome = await self._contact.apply(write.power_kw, fresh_s)
         now = self._clocks.now()
         self._control = settle(self._control, write, outcome, now)
         self._guards.log.settled(write, outcome, now)
@@ -422,13 +364,6 @@ class SiteLoop:
                 pass
         self._tally.write_failures += not isinstance(outcome, Applied)
         self._journal.note("command not accepted", self._control.write_error)
-
-    def _fresh_for_s(self, write: Write) -> float:
-        """Real seconds in which the command may be sent; rest needs no fresh data."""
-        max_age_s, seen = self._rules.limits.max_age_s, self._control.seen
-        if seen is None or write.power_kw == 0:
-            return max_age_s
-        return seen.measured_at + max_age_s - self._clocks.now()
 
     def _count(self, decision: Decision) -> None:
         self._tally.blocked(*decision.blocked)

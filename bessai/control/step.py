@@ -218,6 +218,14 @@ def decide(
     return replace(observed, power_kw=power_kw, decided_at=cycle.now, last=decision), decision
 
 
+def fresh_for_s(state: ControlState, rules: SiteRules, write: Write, now: MonotonicS) -> float:
+    """Real seconds in which a command may be sent; rest needs no fresh data."""
+    max_age_s = rules.limits.max_age_s
+    if state.seen is None or write.power_kw == 0:
+        return max_age_s
+    return state.seen.measured_at + max_age_s - now
+
+
 def settle(
     state: ControlState, write: Write, outcome: ApplyOutcome, now: MonotonicS
 ) -> ControlState:

@@ -155,7 +155,7 @@ def test_a_newer_owner_ends_a_write_between_two_registers() -> None:
         asked = len(authority.asked)
         await until(lambda: len(device.sent) == 5)
         authority.epoch += 1
-        loop._claims.ask()
+        loop._vigil._claims.ask()
         await until(lambda: len(authority.asked) > asked)
         told = virtual_now()
         await asyncio.sleep(10)
@@ -296,7 +296,7 @@ def test_a_device_that_drops_its_command_does_not_hand_it_to_a_second_master() -
         await until(lambda: pair.device.commanded_kw == 4.0)
         lonely = FakeAuthority()
         lonely.down = True
-        pair.old._claims._authority = lonely
+        pair.old._vigil._claims._authority = lonely
         new = pair.start_new()
         for _ in range(20):
             await asyncio.sleep(15)
